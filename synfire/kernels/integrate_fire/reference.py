@@ -1,0 +1,185 @@
+"""Integrate, fire, reset: the readable version that every faster path must equal.
+
+All tensors are time-major: ``x`` is [T, B, ...], states are [B, ...] and live between the reset of one timestep and the
+decay of the next. ``Dynamics`` holds the constants; decay and threshold may be learnable tensors that broadcast
+against a state.
+
+    i_t = current_decay * i_{t-1} + input_gain * x_t          (without current_decay: i_t = input_gain * x_t)
+    h_t = decay * v_{t-1} + i_t
+    s_t = round(clip(h_t / threshold, 0, levels))             a count; the rounding is named
+    v_t = h_t - threshold * s_t                               soft reset
+        = h_t * (1 - z) + reset_value * z, z = min(s_t, 1)    hard reset
+        = h_t                                                 no reset
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from synfire.kernels.surrogates import Surrogate
+
+ROUNDINGS = ("half_up", "half_even", "floor")
+RESETS = ("soft", "hard", "none")
+
+
+@dataclass(frozen=True)
+class Dynamics:
+    """The constants of one neuron layer. ``unit`` says what a surrogate's distance is measured in."""
+
+    levels: int
+    rounding: str
+    reset: str
+    reset_value: float
+    detach_reset: bool
+    input_gain: float
+    decay_input: bool
+    """The input is scaled by 1 - decay, so that a constant input is reached as the steady state."""
+    current_decay: float
+    surrogate: Surrogate
+    inclusive: bool
+    """Whether a rectangle includes the outer ends of its window."""
+    unit: str
+    """``count``: surrogate of h / threshold; ``membrane``: surrogate of h - threshold (binary neurons)."""
+
+    @property
+    def first_level(self) -> float:
+        """h / threshold at which the first count appears."""
+        return 1.0 if self.rounding == "floor" else 0.5
+
+
+def quantise(u: Tensor, levels: int, rounding: str) -> Tensor:
+    """Counts in {0..levels} of a membrane in units of the threshold."""
+    clipped = u.clamp(0, levels)
+    if rounding == "half_up":
+        return (clipped + 0.5).floor()
+    return clipped.round() if rounding == "half_even" else clipped.floor()
+
+
+def count_derivative(h: Tensor, threshold: Tensor | float, dynamics: Dynamics) -> Tensor:
+    """The surrogate of ds/dh: one bump for each of the ``levels`` steps."""
+    size = threshold if dynamics.unit == "count" else 1.0
+    total = torch.zeros_like(h)
+    for level in range(1, dynamics.levels + 1):
+        centre = threshold * (level - 1 + dynamics.first_level)
+        distance = (h - centre) / size
+        bump = dynamics.surrogate.derivative(distance)
+        if dynamics.surrogate.name == "rectangle":
+            bump = _share_edges(bump, distance, level, dynamics)
+        total = total + bump
+    return total / size
+
+
+def _share_edges(bump: Tensor, distance: Tensor, level: int, dynamics: Dynamics) -> Tensor:
+    """Give an edge where two windows meet to the upper one, so that windows of width 1 tile [0, levels] once."""
+    half = dynamics.surrogate.width / 2
+    drop_right = level < dynamics.levels or not dynamics.inclusive
+    drop_left = level == 1 and not dynamics.inclusive
+    if drop_right:
+        bump = bump.masked_fill(distance == half, 0)
+    if drop_left:
+        bump = bump.masked_fill(distance == -half, 0)
+    return bump
+
+
+def _input_gain(decay: Tensor | float, dynamics: Dynamics) -> Tensor | float:
+    return 1 - decay if dynamics.decay_input else dynamics.input_gain
+
+
+def forward(
+    x: Tensor,
+    v: Tensor,
+    i: Tensor | None,
+    decay: Tensor | float,
+    threshold: Tensor | float,
+    dynamics: Dynamics,
+) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
+    """Counts [T, B, ...], last membrane, last current (None without a current filter), charged membranes [T, B, ...]."""
+    counts, charged = [], []
+    gain = _input_gain(decay, dynamics)
+    for x_t in x.unbind(0):  # never x[t]: the backward of indexing is quadratic in T
+        drive = gain * x_t
+        if i is not None:
+            drive = i = dynamics.current_decay * i + drive
+        h = decay * v + drive
+        s = quantise(h / threshold, dynamics.levels, dynamics.rounding)
+        v = _reset(h, s, threshold, dynamics)
+        counts.append(s)
+        charged.append(h)
+    if not counts:
+        return torch.empty_like(x), v, i, torch.empty_like(x)
+    return torch.stack(counts), v, i, torch.stack(charged)
+
+
+def _reset(h: Tensor, s: Tensor, threshold: Tensor | float, dynamics: Dynamics) -> Tensor:
+    if dynamics.reset == "soft":
+        return h - threshold * s
+    if dynamics.reset == "hard":
+        return torch.where(s > 0, torch.full_like(h, dynamics.reset_value), h)
+    return h
+
+
+def backward(
+    grad_counts: Tensor,
+    grad_v: Tensor,
+    grad_i: Tensor | None,
+    x: Tensor,
+    v: Tensor,
+    i: Tensor | None,
+    decay: Tensor | float,
+    threshold: Tensor | float,
+    dynamics: Dynamics,
+) -> tuple[Tensor, Tensor, Tensor | None, Tensor, Tensor]:
+    """Gradients of x, v, i, decay and threshold; the last two have a state's shape, before any broadcast is undone.
+
+    Backpropagation through time over recomputed membranes. The gradient of z = min(s, 1) follows s where s <= 1.
+    """
+    counts, _, _, charged = forward(x, v, i, decay, threshold, dynamics)
+    befores = _membranes_before(v, charged, counts, threshold, dynamics)
+    gain = _input_gain(decay, dynamics)
+    grad_x: list[Tensor] = []
+    grad_decay, grad_threshold = torch.zeros_like(v), torch.zeros_like(v)
+    steps = zip(
+        grad_counts.unbind(0),
+        charged.unbind(0),
+        counts.unbind(0),
+        befores,
+        x.unbind(0),
+        strict=True,
+    )
+    for g, h, s, before, x_t in reversed(list(steps)):
+        grad_h, grad_s = grad_v, g
+        if dynamics.reset == "soft":
+            grad_threshold = grad_threshold - grad_v * s
+            if not dynamics.detach_reset:
+                grad_s = g - threshold * grad_v
+        elif dynamics.reset == "hard":
+            grad_h = torch.where(s > 0, torch.zeros_like(h), grad_v)
+            if not dynamics.detach_reset:
+                grad_s = g + torch.where(s <= 1, (dynamics.reset_value - h) * grad_v, 0)
+        slope = count_derivative(h, threshold, dynamics) * grad_s
+        grad_h = grad_h + slope
+        ratio = h / threshold if dynamics.unit == "count" else dynamics.first_level
+        grad_threshold = grad_threshold - slope * ratio
+        grad_decay = grad_decay + grad_h * before
+        grad_drive = grad_h
+        if grad_i is not None:
+            grad_drive = grad_h + grad_i
+            grad_i = dynamics.current_decay * grad_drive
+        if dynamics.decay_input:
+            grad_decay = grad_decay - grad_drive * x_t
+        grad_x.append(gain * grad_drive)
+        grad_v = decay * grad_h
+    if not grad_x:
+        return torch.empty_like(x), grad_v, grad_i, grad_decay, grad_threshold
+    return torch.stack(grad_x[::-1]), grad_v, grad_i, grad_decay, grad_threshold
+
+
+def _membranes_before(
+    v: Tensor, charged: Tensor, counts: Tensor, threshold: Tensor | float, dynamics: Dynamics
+) -> list[Tensor]:
+    """The membrane that entered each timestep: the reset one of the step before."""
+    pairs = list(zip(charged.unbind(0), counts.unbind(0), strict=True))
+    return [v, *(_reset(h, s, threshold, dynamics) for h, s in pairs[:-1])] if pairs else []
