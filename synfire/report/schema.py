@@ -1,11 +1,12 @@
-"""What ``write_report`` takes: one plain dict, the same that is kept as ``results.json`` beside the page.
+"""What ``write_report`` takes: one plain dict, kept as ``results.json`` beside the page.
 
-Every section is optional and appears on the page exactly if its key is there. Values are what JSON holds: numbers,
-strings, lists, dicts; arrays are given as lists (``array.tolist()``). Shares are in [0, 1], energies in picojoules.
+Every section is optional and appears on the page exactly if its key is there. Values are what JSON
+holds: numbers, strings, lists, dicts; arrays are given as lists (``array.tolist()``). Shares are in
+[0, 1], energies in picojoules.
 
-=============  =====================================================================================================
+=============  ======================================================================
 key            section
-=============  =====================================================================================================
+=============  ======================================================================
 ``run``        title and facts of the run (:class:`Run`)
 ``accuracy``   right answers on the test set, several seeds, baselines (:class:`Accuracy`)
 ``confusion``  confusion matrix (:class:`Confusion`)
@@ -15,10 +16,10 @@ key            section
 ``equality``   the module, the integer graph and binary slots compared (:class:`Equality`)
 ``energy``     ``EnergyReport.to_dict()``, as it is
 ``files``      files that the run wrote (list of :class:`WrittenFile`)
-=============  =====================================================================================================
+=============  ======================================================================
 
-A class whose name starts with an underscore holds the keys that its section needs; the class below it adds those that
-may be left out.
+A class whose name starts with an underscore holds the keys that its section needs; the class below
+it adds those that may be left out.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class _Run(TypedDict):
 
 
 class Run(_Run, total=False):
-    """Facts at the top of the page. ``shown`` adds further rows in order: label to text or number."""
+    """Facts at the top of the page. ``shown`` adds rows in order: label to text or number."""
 
     subtitle: str
     recipe: str
@@ -60,7 +61,7 @@ class _Score(TypedDict):
 
 
 class Score(_Score, total=False):
-    """Right answers of one net: a seed (``name="seed 1"``) or a baseline (``name="linear classifier"``)."""
+    """Right answers of one net: a seed ("seed 1") or a baseline ("linear classifier")."""
 
     note: str
 
@@ -97,7 +98,7 @@ class _Learning(TypedDict):
 
 
 class Learning(_Learning, total=False):
-    """Curves over ``epochs``. ``accuracy`` in [0, 1]; ``operations`` are synaptic operations an image."""
+    """Curves over ``epochs``. ``accuracy`` in [0, 1]; ``operations``: synaptic ones an image."""
 
     loss: list[Curve]
     accuracy: list[Curve]
@@ -112,7 +113,7 @@ class _Point(TypedDict):
 
 
 class Point(_Point, total=False):
-    """One net in the plane of operations (per image) and accuracy. ``group`` colours; ``shipped`` marks this net."""
+    """One net: operations per image and right answers. ``group`` colours, ``shipped`` marks it."""
 
     group: str
     shipped: bool
@@ -133,14 +134,15 @@ class _LayerActivity(TypedDict):
 
 
 class LayerActivity(_LayerActivity, total=False):
-    """``rate``: mean count per neuron per timestep, its 5th and 95th percentile over samples in ``low``, ``high``."""
+    """``rate``: mean count per neuron per timestep; ``low``, ``high``: its 5th and 95th percentile
+    over samples; ``nonzero``: share of neurons and timesteps with a count above 0."""
 
     low: float
     high: float
 
 
 class RasterLayer(TypedDict):
-    """Counts of some neurons of a layer: ``counts[sample][timestep][neuron]``, ``neurons`` their flat indices."""
+    """Counts of some neurons, ``counts[sample][timestep][neuron]``; ``neurons``: flat indices."""
 
     name: str
     neurons: list[int]
@@ -148,7 +150,7 @@ class RasterLayer(TypedDict):
 
 
 class Raster(TypedDict):
-    """Samples shown one after the other; ``samples`` names each of them ("7", or "7 taken for 1")."""
+    """Samples one after the other; ``samples`` names each of them ("7", or "7 taken for 1")."""
 
     levels: int
     samples: list[str]
@@ -177,9 +179,10 @@ class _Comparison(TypedDict):
 class Comparison(_Comparison, total=False):
     """Two ways to run the net on the same samples.
 
-    ``left``, ``right``: "module", "integer graph", "binary slots", ... ``neurons``: counts compared (neurons x
-    timesteps x samples); ``flips``: those that differ; ``predictions_equal`` of ``predictions``;
-    ``logit_difference``: the largest one. ``note``: the number type, or why flips occur.
+    ``left``, ``right``: "module", "integer graph", "binary slots", ... ``neurons``: counts compared
+    (neurons x timesteps x samples); ``flips``: those that differ; ``predictions_equal`` of
+    ``predictions``; ``logit_difference``: the largest one. ``note``: the number type, or why flips
+    occur.
     """
 
     note: str
@@ -190,7 +193,8 @@ class _Equality(TypedDict):
 
 
 class Equality(_Equality, total=False):
-    """``first_difference``: one sentence on the first neuron that differs (path, membrane, distance), or None."""
+    """``first_difference``: a sentence on the first neuron that differs (path, membrane, distance
+    to threshold), or None."""
 
     samples: int
     first_difference: str | None
@@ -235,7 +239,7 @@ _SECTIONS: dict[str, Any] = {
 
 
 def check(results: Mapping[str, Any]) -> None:
-    """Raise UnknownNameError for a section that no page has, ConfigError for a section that lacks a key."""
+    """Raise UnknownNameError for an unknown section, ConfigError for one that lacks a key."""
     for name, section in results.items():
         if name not in _SECTIONS:
             raise UnknownNameError("report section", name, _SECTIONS)
