@@ -1,0 +1,59 @@
+"""Synfire: train spiking nets with integers, run them with spikes, prove the two are the same, price them, ship them.
+
+Names resolve lazily: importing the package does not import torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Stream": "synfire.core.stream",
+    "TimeFolded": "synfire.core.time",
+    "convert_activations": "synfire.export.convert",
+    "create_model": "synfire.core.models",
+    "list_models": "synfire.core.models",
+    "load": "synfire.core.models",
+    "neuron_from_step": "synfire.neurons.from_step",
+    "save": "synfire.core.models",
+    "set_timesteps": "synfire.core.time",
+    "verify": "synfire.export.verify",
+}
+_ROOMS = (
+    "backbones",
+    "core",
+    "datasets",
+    "encoders",
+    "energy",
+    "export",
+    "functional",
+    "kernels",
+    "layers",
+    "neurons",
+    "report",
+    "training",
+)
+__all__ = sorted([*_HOMES, *_ROOMS, "__version__"])  # noqa: PLE0605
+
+if TYPE_CHECKING:
+    from synfire.core.models import create_model, list_models, load, save
+    from synfire.core.stream import Stream
+    from synfire.core.time import TimeFolded, set_timesteps
+    from synfire.export.convert import convert_activations
+    from synfire.export.verify import verify
+    from synfire.neurons.from_step import neuron_from_step
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    if name in _ROOMS:
+        return importlib.import_module(f"synfire.{name}")
+    raise AttributeError(f"module 'synfire' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,15 @@
+"""Pieces that several models share."""
+
+from synfire.layers.activation import NeuronFactory, spike_activation
+from synfire.layers.conv_norm import ConvNorm
+from synfire.layers.residual import SpikingResidual
+from synfire.layers.spike_attention import SpikeAttention, spike_attention
+
+__all__ = [
+    "ConvNorm",
+    "NeuronFactory",
+    "SpikeAttention",
+    "SpikingResidual",
+    "spike_activation",
+    "spike_attention",
+]
