@@ -75,7 +75,7 @@ class ImageFolder(FolderDataset):
         root = self.folder()
         classes = self.classes or self._class_names(root / "train")
         files = {part: self._files(root / part, classes) for part in ("train", "test")}
-        size = tuple(self.size) if any(self.size) else self._size_of(files["train"][0][0])
+        size = self.size if any(self.size) else self._size_of(files["train"][0][0])
         decode = partial(read_image, channels=self.channels, size=size, resize=self.resize)
         train, test = (self._images(files[part], decode) for part in ("train", "test"))
         return Parts(train, test, tuple(classes))

@@ -14,15 +14,22 @@ from synfire.core.errors import ConfigError, DataError
 
 
 class Images(Protocol):
-    """Images with labels: ``labels`` int64 [N]; ``batch`` gives float32 [B, C, H, W] in [0, 1]."""
+    """Images with labels."""
 
-    labels: Tensor
+    @property
+    def labels(self) -> Tensor:
+        """int64 [N]."""
+        ...
 
     def __len__(self) -> int: ...
 
-    def batch(self, indices: Tensor) -> Tensor: ...
+    def batch(self, indices: Tensor) -> Tensor:
+        """float32 [B, C, H, W] in [0, 1]."""
+        ...
 
-    def subset(self, indices: Tensor) -> Images: ...
+    def subset(self, indices: Tensor) -> Images:
+        """Some of the images."""
+        ...
 
 
 @dataclass(frozen=True)

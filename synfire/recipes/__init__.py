@@ -1,0 +1,1 @@
+"""Recipes as YAML files, one a shipped training; ``synfire.training.list_recipes()`` names them."""

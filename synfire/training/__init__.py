@@ -1,0 +1,31 @@
+"""Training by recipe, evaluation and the spike budget.
+
+``load_recipe`` and ``fit`` train; ``evaluate`` scores. Lightning and jsonargparse are imported when
+they are needed and come with ``synfire[train]``.
+"""
+
+from synfire.training.budget import OperationMeter, SpikeBudget
+from synfire.training.evaluation import Evaluation, evaluate
+from synfire.training.fitting import Trained, build_net, fit, load_trained, operation_meter
+from synfire.training.optimisers import Optimiser, Schedule
+from synfire.training.recipe import Baselines, Model, Recipe, Train, list_recipes, load_recipe
+
+__all__ = [
+    "Baselines",
+    "Evaluation",
+    "Model",
+    "OperationMeter",
+    "Optimiser",
+    "Recipe",
+    "Schedule",
+    "SpikeBudget",
+    "Train",
+    "Trained",
+    "build_net",
+    "evaluate",
+    "fit",
+    "list_recipes",
+    "load_recipe",
+    "load_trained",
+    "operation_meter",
+]

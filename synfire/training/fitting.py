@@ -1,0 +1,297 @@
+"""``fit``: from a recipe to a trained net in a folder; the same call again resumes it."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import json
+import logging
+import shutil
+import time
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.data import DataLoader
+
+from synfire.core.errors import ConfigError, RunExistsError
+from synfire.core.files import FINISHED, mark_finished, refuse_finished, write_json
+from synfire.core.models import create_model, load, save
+from synfire.core.neuron import named_neurons
+from synfire.core.optional import require
+from synfire.datasets import Splits
+from synfire.training.budget import OperationMeter
+from synfire.training.recipe import Recipe, load_recipe
+from synfire.training.sampling import BatchView, InOrder, SeededBatches
+from synfire.training.seeding import Stream, derive_seed
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Trainer
+
+RECIPE, HISTORY, MODEL = "recipe.yaml", "history.json", "model"
+
+
+@dataclass
+class Trained:
+    """A finished training.
+
+    Attributes:
+        net: the net with the weights of the last epoch, in eval mode on the CPU.
+        history: one record an epoch: losses, accuracies, learning rate, synaptic operations per
+            image.
+        folder: where everything was written.
+        seconds: of the part that ran now.
+        main: whether this is the process that reports (rank 0).
+    """
+
+    net: nn.Module
+    history: list[dict[str, float]]
+    folder: Path
+    seconds: float
+    main: bool = True
+
+
+def build_net(recipe: Recipe, splits: Splits) -> nn.Module:
+    """The recipe's model for the recipe's data; its first weights follow from the seed."""
+    model = recipe.model
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(Stream.WEIGHTS, recipe.train.seed))
+        net: nn.Module = create_model(
+            model.name,
+            num_classes=len(splits.classes),
+            in_channels=splits.in_channels,
+            levels=model.levels,
+            timesteps=model.timesteps,
+            **model.options,
+        )
+    return net
+
+
+def fit(
+    recipe: Recipe,
+    out: Path | str,
+    *,
+    splits: Splits | None = None,
+    net: nn.Module | None = None,
+    overwrite: bool = False,
+    progress: bool = True,
+) -> Trained:
+    """Train; write ``model/``, ``history.json``, ``recipe.yaml``, ``last.ckpt``, ``logs/``.
+
+    An interrupted run goes on from its last whole epoch and ends with the weights that it would
+    have had.
+
+    Args:
+        recipe: what to do.
+        out: folder of the run.
+        splits: data that is loaded already; by default ``recipe.data.load()``.
+        net: train this net instead of the recipe's model; its weights are in ``last.ckpt`` only.
+        overwrite: begin anew even if ``out`` holds a finished run.
+        progress: show progress on stderr.
+
+    Raises:
+        RunExistsError: ``out`` holds a finished run.
+        ConfigError: ``out`` holds an interrupted run of another recipe.
+        CheckpointError: ``last.ckpt`` is damaged.
+
+    Example:
+        >>> import tempfile
+        >>> from synfire.training import load_recipe
+        >>> recipe = load_recipe("digits", ["--train.epochs=1", "--data.limit=64"])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     trained = fit(recipe, folder, progress=False)
+        >>> len(trained.history)
+        1
+    """
+    require("lightning.pytorch", "train")
+    out = Path(out)
+    main = _prepare(recipe, out, overwrite)
+    if recipe.train.threads:
+        torch.set_num_threads(recipe.train.threads)
+    splits = splits or recipe.data.load()
+    own = net is None
+    net = build_net(recipe, splits) if net is None else net
+    began = time.perf_counter()
+    with _quiet():
+        history, state = _run(recipe, out, splits, net, progress)
+    net.load_state_dict(state)
+    net.eval()
+    if main:
+        write_json(out / HISTORY, history)
+        if own:
+            save(net, out / MODEL)
+        mark_finished(out, {"recipe": recipe.name, "epochs": len(history), **history[-1]})
+    return Trained(net, history, out, time.perf_counter() - began, main)
+
+
+def load_trained(folder: Path | str) -> tuple[Recipe, Trained]:
+    """Read back what :func:`fit` wrote."""
+    folder = Path(folder)
+    if not (folder / FINISHED).is_file():
+        raise ConfigError(f"{folder} holds no finished training: run synfire train first.")
+    recipe = load_recipe(folder / RECIPE)
+    history = json.loads((folder / HISTORY).read_text(encoding="utf-8"))
+    return recipe, Trained(load(folder / MODEL).eval(), history, folder, 0.0)
+
+
+def _prepare(recipe: Recipe, out: Path, overwrite: bool) -> bool:
+    """Check the folder, record the recipe; whether this process is the one that writes."""
+    from lightning.fabric.utilities.rank_zero import rank_zero_only
+
+    from synfire.training.checkpoints import LAST
+
+    if getattr(rank_zero_only, "rank", 0):
+        return False
+    if overwrite:
+        for name in (FINISHED, LAST, RECIPE, HISTORY):
+            (out / name).unlink(missing_ok=True)
+        for name in ("logs", MODEL):
+            shutil.rmtree(out / name, ignore_errors=True)
+    refuse_finished(out)
+    if (out / RECIPE).is_file():
+        _refuse_other(load_recipe(out / RECIPE), recipe, out)
+    recipe.save(out / RECIPE)
+    return True
+
+
+def _refuse_other(old: Recipe, new: Recipe, out: Path) -> None:
+    differing = [
+        f"{section}.{key}" if isinstance(value, dict) else section
+        for section, value in new.to_dict().items()
+        for key in (value if isinstance(value, dict) else [""])
+        if _value(old, section, key) != _value(new, section, key)
+    ]
+    if differing:
+        raise RunExistsError(
+            f"{out} holds an interrupted run with other values of {', '.join(differing)}: "
+            "repeat its command to go on, name another --out, or add --overwrite."
+        )
+
+
+def _value(recipe: Recipe, section: str, key: str) -> Any:
+    value = recipe.to_dict()[section]
+    value = value.get(key) if isinstance(value, dict) else value
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _run(
+    recipe: Recipe, out: Path, splits: Splits, net: nn.Module, progress: bool
+) -> tuple[list[dict[str, float]], dict[str, torch.Tensor]]:
+    from synfire.training.checkpoints import LAST, read_checkpoint
+    from synfire.training.classification import Classification
+
+    trainer = _trainer(recipe, out, progress)
+    _warn_of_rank_statistics(net, trainer)
+    loader = _train_loader(recipe, splits, trainer)
+    module = Classification(net, recipe, operation_meter(net, splits), len(loader))
+    last = out / LAST
+    if last.is_file():
+        read_checkpoint(last)  # a damaged file is named before anything starts
+    trainer.fit(
+        module,
+        loader,
+        _watch_loader(recipe, splits, trainer),
+        ckpt_path=last if last.is_file() else None,
+    )
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    state = trainer.strategy.lightning_module_state_dict()
+    weights = {key.removeprefix("net."): value.cpu() for key, value in state.items()}
+    return module.history, weights
+
+
+def operation_meter(net: nn.Module, splits: Splits) -> OperationMeter | None:
+    """Counts the net's operations by the fan-out of its graph; None for a net without neurons."""
+    if not named_neurons(net):
+        return None
+    from synfire.export import trace
+
+    example = splits.train.batch(torch.arange(2)).to(next(net.parameters()).dtype)
+    graph = trace(copy.deepcopy(net).eval(), example)
+    return OperationMeter(net, graph.fan_out())
+
+
+def _trainer(recipe: Recipe, out: Path, progress: bool) -> Trainer:
+    from lightning.pytorch import Trainer
+    from lightning.pytorch.loggers import TensorBoardLogger
+
+    from synfire.training.checkpoints import AtomicCheckpointIO, SaveLast
+    from synfire.training.progress import ShowProgress
+
+    train = recipe.train
+    callbacks: list[Any] = [SaveLast(out)]
+    if progress:
+        callbacks.append(ShowProgress(out.name))
+    return Trainer(
+        max_epochs=train.epochs,
+        accelerator=train.accelerator,
+        devices=train.devices,
+        strategy=train.strategy,
+        precision=train.precision,  # type: ignore[arg-type]
+        sync_batchnorm=train.sync_batchnorm,
+        gradient_clip_val=recipe.optimiser.clip or None,
+        logger=TensorBoardLogger(out, name="", version="logs"),
+        callbacks=callbacks,
+        plugins=[AtomicCheckpointIO()],
+        use_distributed_sampler=False,
+        num_sanity_val_steps=0,
+        enable_model_summary=False,
+        enable_progress_bar=False,
+    )
+
+
+def _train_loader(recipe: Recipe, splits: Splits, trainer: Trainer) -> DataLoader[Any]:
+    batches = SeededBatches(
+        len(splits.train),
+        recipe.train.batch_size,
+        recipe.train.seed,
+        trainer.global_rank,
+        trainer.world_size,
+    )
+    return _loader(splits.train, batches, recipe.train.workers)
+
+
+def _watch_loader(recipe: Recipe, splits: Splits, trainer: Trainer) -> DataLoader[Any] | None:
+    if recipe.train.watch == "none":
+        return None
+    images = splits.part(recipe.train.watch)
+    batches = InOrder(len(images), 256, trainer.global_rank, trainer.world_size)
+    return _loader(images, batches, recipe.train.workers)
+
+
+def _loader(images: Any, batches: Any, workers: int) -> DataLoader[Any]:
+    return DataLoader(BatchView(images), sampler=batches, batch_size=None, num_workers=workers)
+
+
+def _warn_of_rank_statistics(net: nn.Module, trainer: Trainer) -> None:
+    norms = [m for m in net.modules() if isinstance(m, _BatchNorm) and m.training]
+    on_cpu = trainer.strategy.root_device.type == "cpu"
+    if on_cpu and trainer.world_size > 1 and norms:
+        warnings.warn(
+            f"BatchNorm statistics are those of each process ({trainer.world_size} on the CPU, "
+            "where they cannot be synchronised): results differ from those of one process.",
+            UserWarning,
+            stacklevel=2,
+        )
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Lightning's advice on workers, loggers and devices is about nothing the user can mend."""
+    loggers = [logging.getLogger(f"lightning.{name}") for name in ("pytorch", "fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            for category in (UserWarning, FutureWarning, DeprecationWarning):
+                warnings.filterwarnings("ignore", category=category, module=r"lightning\b.*")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
