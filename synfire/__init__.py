@@ -13,14 +13,14 @@ __version__ = "0.1.0"
 _HOMES = {
     "Stream": "synfire.core.stream",
     "TimeFolded": "synfire.core.time",
-    "convert_activations": "synfire.export.convert",
+    "convert_activations": "synfire.export.conversion",
     "create_model": "synfire.core.models",
     "list_models": "synfire.core.models",
     "load": "synfire.core.models",
     "neuron_from_step": "synfire.neurons.from_step",
     "save": "synfire.core.models",
     "set_timesteps": "synfire.core.time",
-    "verify": "synfire.export.verify",
+    "verify": "synfire.export.verification",
 }
 _ROOMS = (
     "backbones",
@@ -42,8 +42,8 @@ if TYPE_CHECKING:
     from synfire.core.models import create_model, list_models, load, save
     from synfire.core.stream import Stream
     from synfire.core.time import TimeFolded, set_timesteps
-    from synfire.export.convert import convert_activations
-    from synfire.export.verify import verify
+    from synfire.export.conversion import convert_activations
+    from synfire.export.verification import verify
     from synfire.neurons.from_step import neuron_from_step
 
 

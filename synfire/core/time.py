@@ -112,7 +112,10 @@ class Folded(nn.Module):
 
     def forward(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Static [B, ...] or timed [T, B, ...] input to the readout ([B, ...], or [T, B, ...] for ``none``)."""
-        folded = self.encode(x, generator)
+        return self.run_folded(self.encode(x, generator))
+
+    def run_folded(self, folded: Tensor) -> Tensor:
+        """An encoded input [T*B, ...] through the net and its readout, from rest."""
         if torch.compiler.is_compiling():
             return self.read(self.forward_steps(folded))
         if _context.get() is not None:

@@ -11,9 +11,9 @@ _HOMES = {
     "Edge": "synfire.export.graph",
     "Execution": "synfire.export.executors",
     "execute": "synfire.export.executors",
-    "trace": "synfire.export.trace",
-    "verify": "synfire.export.verify",
-    "convert_activations": "synfire.export.convert",
+    "trace": "synfire.export.tracing",
+    "verify": "synfire.export.verification",
+    "convert_activations": "synfire.export.conversion",
 }
 __all__ = sorted(_HOMES)  # noqa: PLE0605
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from synfire.core.errors import ConfigError
+from synfire.core.registry import lowerings
 from synfire.layers.activation import NeuronFactory
 
 
@@ -43,6 +44,14 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
 
 
 spike_attention.register_autograd(_backward, setup_context=_setup)
+
+
+@lowerings.register("synfire::spike_attention.default")
+def _lower(context: Any, node: Any) -> str:
+    a = context.arguments(node)
+    inputs = [context.input(a[key]) for key in "qkv"]
+    name: str = context.add(node, "SpikeAttention", inputs, attrs={"scale": float(a["scale"])})
+    return name
 
 
 class SpikeAttention(nn.Module):

@@ -1,5 +1,6 @@
 """Neurons: one file each. A neuron takes and returns one folded tensor [T*B, ...] and starts every call from rest."""
 
+import synfire.neurons.lowering  # registers the rules
 from synfire.kernels.surrogates import BUMPS as SURROGATES
 from synfire.kernels.surrogates import Surrogate
 from synfire.neurons.cuba_lif import CubaLIF

@@ -16,6 +16,12 @@ from synfire.core.tracing import is_tracing
 from synfire.core.user_steps import register_step, step_function
 
 StepFunction = Callable[..., tuple[Tensor, State]]
+_levels: dict[str, int] = {}
+
+
+def levels_of(step_name: str) -> int:
+    """Largest count of the neuron made of a registered step function."""
+    return _levels[step_name]
 
 
 class StepNeuron(Neuron):
@@ -116,6 +122,7 @@ def neuron_from_step(
         raise ConfigError(f"the step function does not take the parameter {lacking[0]!r}.")
     step_name = name or f"{step.__module__}.{step.__qualname__}"
     register_step(step_name, _from_rest(step, state))
+    _levels[step_name] = levels
     run: StepFunction = torch.compile(step) if compiled else step
     members: dict[str, Any] = {
         "step": staticmethod(_from_rest(run, state)),

@@ -160,7 +160,9 @@ class Interpreter:
     def _pool(self, node: Node, x: Signal) -> Signal:
         if node.attrs["kind"] == "max" and not x.thermometer:
             x = Signal([x.total])  # the maximum of a sum is not the sum of maxima
-        return x.each(lambda part: self.backend.pool(part, **node.attrs))
+        pooled = x.each(lambda part: self.backend.pool(part, **node.attrs))
+        pooled.thermometer &= node.attrs["kind"] == "max"  # sums of slots are no thermometer code
+        return pooled
 
     def _upsample(self, node: Node, x: Signal) -> Signal:
         return x.each(lambda part: self.backend.upsample(part, node.attrs["factor"]))
