@@ -1,16 +1,17 @@
 """The compiled CPU kernels, for float32 tensors in main memory.
 
-Each function has the arguments and results of its reference (:mod:`synfire.kernels.integrate_fire.reference`) and
-equals it bit for bit; only the gradients of the sigmoid and the Gaussian surrogate, which need ``exp``, may differ in
-the last places. :func:`takes` tells whether a tensor can go this way. Where the extension was not compiled it answers
-no, and the first time a warning says how to mend that.
+Each function has the arguments and results of its reference
+(:mod:`synfire.kernels.integrate_fire.reference`) and equals it bit for bit; only the gradients of
+the sigmoid and the Gaussian surrogate, which need ``exp``, may differ in the last places.
+:func:`takes` tells whether a tensor can go this way. Where the extension was not compiled it
+answers no, and the first time a warning says how to mend that.
 """
 
 from __future__ import annotations
 
 import math
 import warnings
-from functools import lru_cache
+from functools import cache, lru_cache
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from synfire.kernels.native import _native
 
 
-@lru_cache(maxsize=None)
+@cache
 def _extension() -> tuple[ModuleType | None, str]:
     """The compiled module, or None and the reason."""
     try:
@@ -42,18 +43,22 @@ def available() -> bool:
     return _extension()[0] is not None
 
 
-@lru_cache(maxsize=None)  # once in a process
+@cache  # once in a process
 def _warn_of_absence() -> None:
     warnings.warn(
-        f"the compiled CPU kernels of synfire are absent ({_extension()[1]}): neurons run on plain torch, several "
-        "times slower; install a C++17 compiler and reinstall with pip install --force-reinstall --no-deps synfire.",
+        f"the compiled CPU kernels of synfire are absent ({_extension()[1]}): neurons run on plain "
+        "torch, several times slower; install a C++17 compiler, then synfire once more "
+        "(pip install --force-reinstall --no-deps).",
         UserWarning,
         stacklevel=3,
     )
 
 
 def takes(x: Tensor) -> bool:
-    """Whether the compiled kernels run ``x``: float32, in main memory; warns once where only they are missing."""
+    """Whether the compiled kernels run ``x``: float32, in main memory.
+
+    Where ``x`` fits but the extension is absent, the first call warns.
+    """
     if x.device.type != "cpu" or x.dtype != torch.float32:
         return False
     if not available():
@@ -84,7 +89,7 @@ def _compiled(dynamics: Dynamics) -> _native.Dynamics:
 
 
 def _spread(parameter: Tensor, state: torch.Size) -> tuple[Tensor, int]:
-    """The values of a parameter that broadcasts against a state, and how many neighbours share one of them."""
+    """The values of a parameter that broadcasts against a state, and how many neighbours share."""
     if parameter.numel() == 1:
         return _plain(parameter), 1
     aligned = (1,) * (len(state) - parameter.ndim) + tuple(parameter.shape)
@@ -114,7 +119,7 @@ def integrate_fire(
     output_scale: float = 1.0,
     threads: int | None = None,
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Counts, last membrane and last current of ``reference.forward``, without the charged membranes.
+    """Counts, last membrane and last current of ``reference.forward``.
 
     Args:
         x: input [T, B, ...], float32; made contiguous where it is not.
@@ -126,7 +131,8 @@ def integrate_fire(
         threads: how many at most (None: torch's number); small inputs use one.
 
     Returns:
-        counts * output_scale [T, B, ...], membrane [B, ...], current [B, ...] or None; all contiguous float32.
+        counts * output_scale [T, B, ...], membrane [B, ...], current [B, ...] or None; all float32
+        and contiguous.
     """
     module, reason = _extension()
     if module is None:
@@ -168,8 +174,8 @@ def integrate_fire_backward(
 ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None, Tensor | None]:
     """Gradients of x, v, i, decay and threshold, as ``reference.backward`` gives them.
 
-    ``grad_counts`` [T, B, ...] is the gradient of counts * output_scale. Without ``parameters`` the last two are not
-    computed and come back as None. Other arguments: :func:`integrate_fire`.
+    ``grad_counts`` [T, B, ...] is the gradient of counts * output_scale. Without ``parameters`` the
+    last two are not computed and come back as None. Other arguments: :func:`integrate_fire`.
     """
     module, reason = _extension()
     if module is None:

@@ -10,7 +10,8 @@
 
 namespace synfire {
 
-// exp within two units in the last place, as straight-line code that a compiler turns into vector code.
+// exp within two units in the last place, as straight-line code that a compiler turns into vector
+// code.
 SYNFIRE_INLINE float exp_near(float x) {
     const float low = x < -87.0f ? -87.0f : x, bounded = low > 88.0f ? 88.0f : low;
     const float n = nearest_integer(bounded * 1.44269504f);
@@ -38,7 +39,8 @@ SYNFIRE_INLINE float bump_at(float z) {
         const float half = 1.0f / (1.0f + exp_near(-4.0f * z));
         return 4.0f * half * (1.0f - half);
     }
-    if constexpr (bump == Bump::fast_sigmoid) return 1.0f / ((1.0f + 2.0f * size) * (1.0f + 2.0f * size));
+    if constexpr (bump == Bump::fast_sigmoid)
+        return 1.0f / ((1.0f + 2.0f * size) * (1.0f + 2.0f * size));
     if constexpr (bump == Bump::triangle) {
         const float height = 1.0f - size;
         return height < 0.0f ? 0.0f : height;

@@ -1,5 +1,5 @@
-// Integrate, fire, reset on float32 buffers: the equations of ../integrate_fire/reference.py, in the same order of
-// operations, so that outputs are equal bit for bit.
+// Integrate, fire, reset on float32 buffers: the equations of ../integrate_fire/reference.py, in
+// the same order of operations, so that outputs are equal bit for bit.
 #pragma once
 
 #include <cstdint>
@@ -35,14 +35,16 @@ struct Dynamics {
     float first_level() const { return rounding == Rounding::floor ? 1.0f : 0.5f; }
 };
 
-// One value, or one for each channel of a state: element e belongs to channel (e / inner) % channels.
+// One value, or one for each channel of a state: element e belongs to channel (e / inner) %
+// channels.
 struct Parameter {
     const float* values;
     int64_t channels;
     int64_t inner;
 };
 
-// x and counts are [steps, elements]; states are [elements]. A null v0 means rest, a null i0 no current filter.
+// x and counts are [steps, elements]; states are [elements]. A null v0 means rest, a null i0 no
+// current filter.
 struct Forward {
     int64_t steps, elements;
     const float *x, *v0, *i0;
@@ -51,7 +53,8 @@ struct Forward {
     float *counts, *v, *i;
 };
 
-// Null grad_decay and grad_threshold are not computed. grad_counts is that of counts * output_scale.
+// Null grad_decay and grad_threshold are not computed. grad_counts is that of counts *
+// output_scale.
 struct Backward {
     int64_t steps, elements;
     const float *grad_counts, *grad_v, *grad_i;

@@ -39,12 +39,14 @@ synfire::Parameter parameter(const Input& values, int64_t inner, const char* nam
 
 void same_presence(bool expected, bool given, const char* name) {
     if (expected != given)
-        throw std::invalid_argument(std::string(name) + " must be given exactly when its partner is");
+        throw std::invalid_argument(std::string(name) +
+                                    " must be given exactly when its partner is");
 }
 
 void forward(const synfire::Dynamics& dynamics, int64_t steps, Input x, std::optional<Input> v0,
-             std::optional<Input> i0, Input decay, int64_t decay_inner, Input threshold, int64_t threshold_inner,
-             double output_scale, Output counts, Output v, std::optional<Output> i, int threads) {
+             std::optional<Input> i0, Input decay, int64_t decay_inner, Input threshold,
+             int64_t threshold_inner, double output_scale, Output counts, Output v,
+             std::optional<Output> i, int threads) {
     const int64_t elements = static_cast<int64_t>(v.size());
     same_presence(i0.has_value(), i.has_value(), "the last current");
     const synfire::Forward task{
@@ -65,13 +67,16 @@ void forward(const synfire::Dynamics& dynamics, int64_t steps, Input x, std::opt
 }
 
 void backward(const synfire::Dynamics& dynamics, int64_t steps, Input grad_counts, Input grad_v,
-              std::optional<Input> grad_i, Input x, std::optional<Input> v0, std::optional<Input> i0, Input decay,
-              int64_t decay_inner, Input threshold, int64_t threshold_inner, double output_scale, Output grad_x,
-              Output grad_v0, std::optional<Output> grad_i0, std::optional<Output> grad_decay,
+              std::optional<Input> grad_i, Input x, std::optional<Input> v0,
+              std::optional<Input> i0, Input decay, int64_t decay_inner, Input threshold,
+              int64_t threshold_inner, double output_scale, Output grad_x, Output grad_v0,
+              std::optional<Output> grad_i0, std::optional<Output> grad_decay,
               std::optional<Output> grad_threshold, int threads) {
     const int64_t elements = static_cast<int64_t>(grad_v0.size());
-    same_presence(i0.has_value(), grad_i.has_value() && grad_i0.has_value(), "the gradient of the current");
-    same_presence(grad_decay.has_value(), grad_threshold.has_value(), "the gradient of the threshold");
+    same_presence(i0.has_value(), grad_i.has_value() && grad_i0.has_value(),
+                  "the gradient of the current");
+    same_presence(grad_decay.has_value(), grad_threshold.has_value(),
+                  "the gradient of the threshold");
     const synfire::Backward task{
         steps,
         elements,
@@ -98,15 +103,17 @@ void backward(const synfire::Dynamics& dynamics, int64_t steps, Input grad_count
 
 NB_MODULE(_native, m) {
     nb::class_<synfire::Dynamics>(m, "Dynamics")
-        .def(nb::init<int, const std::string&, const std::string&, double, bool, double, bool, double,
-                      const std::string&, double, double, bool, const std::string&>(),
+        .def(nb::init<int, const std::string&, const std::string&, double, bool, double, bool,
+                      double, const std::string&, double, double, bool, const std::string&>(),
              "levels"_a, "rounding"_a, "reset"_a, "reset_value"_a, "detach_reset"_a, "input_gain"_a,
-             "decay_input"_a, "current_decay"_a, "surrogate"_a, "width"_a, "scale"_a, "inclusive"_a, "unit"_a);
-    m.def("integrate_fire_forward", &forward, "dynamics"_a, "steps"_a, "x"_a, "v0"_a.none(), "i0"_a.none(),
-          "decay"_a, "decay_inner"_a, "threshold"_a, "threshold_inner"_a, "output_scale"_a, "counts"_a, "v"_a,
-          "i"_a.none(), "threads"_a);
-    m.def("integrate_fire_backward", &backward, "dynamics"_a, "steps"_a, "grad_counts"_a, "grad_v"_a,
-          "grad_i"_a.none(), "x"_a, "v0"_a.none(), "i0"_a.none(), "decay"_a, "decay_inner"_a, "threshold"_a,
-          "threshold_inner"_a, "output_scale"_a, "grad_x"_a, "grad_v0"_a, "grad_i0"_a.none(),
-          "grad_decay"_a.none(), "grad_threshold"_a.none(), "threads"_a);
+             "decay_input"_a, "current_decay"_a, "surrogate"_a, "width"_a, "scale"_a, "inclusive"_a,
+             "unit"_a);
+    m.def("integrate_fire_forward", &forward, "dynamics"_a, "steps"_a, "x"_a, "v0"_a.none(),
+          "i0"_a.none(), "decay"_a, "decay_inner"_a, "threshold"_a, "threshold_inner"_a,
+          "output_scale"_a, "counts"_a, "v"_a, "i"_a.none(), "threads"_a);
+    m.def("integrate_fire_backward", &backward, "dynamics"_a, "steps"_a, "grad_counts"_a,
+          "grad_v"_a, "grad_i"_a.none(), "x"_a, "v0"_a.none(), "i0"_a.none(), "decay"_a,
+          "decay_inner"_a, "threshold"_a, "threshold_inner"_a, "output_scale"_a, "grad_x"_a,
+          "grad_v0"_a, "grad_i0"_a.none(), "grad_decay"_a.none(), "grad_threshold"_a.none(),
+          "threads"_a);
 }
