@@ -1,0 +1,66 @@
+# make demo    train, verify, price and export a small spiking net on real digits; needs no environment
+# make test    the tests; also: lint, docs, bench, wheel, clean
+#
+# PYTHON=python3.12        the Python (3.10 or newer) that environments are made with
+# USE_SYSTEM_TORCH=1       take the torch of that Python (a CUDA build, say) instead of the pinned one
+# PYTEST_ARGS="-k native"  what pytest gets besides the configuration
+
+PYTHON ?= python3
+PYTEST_ARGS ?= -n 2 --dist worksteal
+
+ifdef USE_SYSTEM_TORCH
+VENV := .venv-system-torch
+VENV_FLAGS := --system-site-packages
+else
+VENV := .venv
+CONSTRAINTS := -c constraints.txt
+endif
+
+BIN := $(VENV)/bin
+BUILD_FILES := pyproject.toml constraints.txt CMakeLists.txt \
+	$(wildcard synfire/kernels/native/*.cpp synfire/kernels/native/*.h)
+
+# pip takes half the time when it compiles no byte code; Python then does so for what is really imported.
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check $(CONSTRAINTS)
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: demo test lint docs bench wheel clean
+
+demo: $(VENV)/.train
+	$(BIN)/synfire pipeline --recipe digits --out runs/demo --overwrite
+
+test: $(VENV)/.dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+docs: $(VENV)/.dev
+	$(BIN)/mkdocs build --strict --quiet --site-dir site
+
+bench: $(VENV)/.dev
+	$(BIN)/python -m benchmarks
+
+wheel: $(VENV)/.dev
+	$(BIN)/python tools/build_wheel.py
+
+clean:
+	rm -rf .venv .venv-system-torch build dist site
+
+$(VENV)/.made:
+	$(PYTHON) tools/check_python.py $(if $(USE_SYSTEM_TORCH),torch)
+	$(PYTHON) -m venv $(VENV_FLAGS) $(VENV)
+	@touch $@
+
+$(VENV)/.train: $(VENV)/.made $(BUILD_FILES)
+	@echo "Installing synfire and what training needs into $(VENV) (a minute, once) ..."
+	$(PIP_INSTALL) -e ".[train]"
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.made $(BUILD_FILES)
+	@echo "Installing synfire and what tests need into $(VENV) (two minutes, once) ..."
+	$(PIP_INSTALL) -e ".[train,export,dev]"
+	@touch $@ $(VENV)/.train
