@@ -10,7 +10,7 @@ import numpy as np
 
 from synfire.core.errors import InputError
 from synfire.energy.fan_out import fan_out, reachable
-from synfire.energy.messages import Message, message
+from synfire.energy.messages import Message, encoder_name, message
 from synfire.export.executors import execute
 from synfire.export.graph import Node, SpikeGraph
 
@@ -111,11 +111,12 @@ def _blocks(inputs: Any) -> Iterable[Array]:
 
 
 def _timed(graph: SpikeGraph, block: Array) -> Array:
-    shape, encoder = graph.source.shape, str(graph.source.attrs.get("encoder", ""))
+    shape, steps = graph.source.shape, graph.timesteps
+    repeats = steps == 1 or (graph.source.attrs.get("encoder") or {}).get("frames") == "repeat"
     if block.ndim == len(shape) + 2:
         return block
-    if block.ndim == len(shape) + 1 and (graph.timesteps == 1 or encoder.startswith("Direct")):
-        return block[None] if graph.timesteps == 1 else _repeated(block, graph.timesteps)
+    if block.ndim == len(shape) + 1 and repeats and encoder_name(graph.source) in ("", "Direct"):
+        return block[None] if steps == 1 else _repeated(block, steps)
     raise InputError(
         f"expected an encoded input [T, B, {', '.join(map(str, shape))}], got shape "
         f"{tuple(block.shape)}: encode the samples before profiling."

@@ -50,6 +50,9 @@ class Message:
         return whole
 
 
+_SPIKING_ENCODERS = ("Poisson", "Latency")
+"""Encoders that give 0 or 1."""
+
 ANALOG = Message("analog")
 REAL = Message("real")
 
@@ -76,7 +79,7 @@ def message(graph: SpikeGraph, name: str, through: frozenset[str] = frozenset())
     if node.edge.kind == "count":
         return _of_levels(_levels(node))
     if node.op == "Source":
-        return ANALOG
+        return _of_levels(1) if encoder_name(node) in _SPIKING_ENCODERS else ANALOG
     if name in through or node.edge.kind == "real":
         return REAL
     sent = [message(graph, sender, through | {name}) for sender in node.inputs]
@@ -85,6 +88,11 @@ def message(graph: SpikeGraph, name: str, through: frozenset[str] = frozenset())
     if node.op == "Pool":
         return _pooled(node, sent[0])
     return REAL
+
+
+def encoder_name(source: Node) -> str:
+    """The encoder that a Source records, empty without one."""
+    return str((source.attrs.get("encoder") or {}).get("name", ""))
 
 
 def _pooled(node: Node, sent: Message) -> Message:

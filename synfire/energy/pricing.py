@@ -95,15 +95,10 @@ def estimate(
     for bound in ("low", "value", "high"):
         by_bound[bound] = breakdown(work, model, Costs(table, precision, state_bits, bound))
     terms = {name: float(np.mean(amount)) for name, amount in by_bound["value"].items()}
-    return Estimate(
-        model,
-        work.net,
-        precision.name,
-        sum(terms.values()),
-        float(np.percentile(_sum(by_bound["low"]), PERCENTILES[0])),
-        float(np.percentile(_sum(by_bound["high"]), PERCENTILES[1])),
-        terms,
-    )
+    mean = sum(terms.values())
+    low = float(np.percentile(_sum(by_bound["low"]), PERCENTILES[0]))
+    high = float(np.percentile(_sum(by_bound["high"]), PERCENTILES[1]))
+    return Estimate(model, work.net, precision.name, mean, min(low, mean), max(high, mean), terms)
 
 
 def _sum(terms: Breakdown) -> Any:

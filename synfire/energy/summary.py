@@ -99,7 +99,7 @@ def _layer_table(report: EnergyReport) -> list[str]:
     rows = [
         (
             row.path or row.name,
-            f"{row.message} 0..{row.levels}" if row.levels else row.message,
+            f"{row.message} 0..{row.levels}" if row.levels > 1 else row.message,
             "" if row.density is None else f"{100 * row.density:.1f} %",
             si(row.events),
             si(row.sop_msg),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from synfire.energy.records import Layer, Neurons, Operation
 from synfire.energy.report import EnergyReport
 from synfire.energy.tables import Hardware
 
@@ -38,6 +39,10 @@ def statement(report: EnergyReport) -> str:
         "takes input that changes in time and can answer early. Spikes differ further where "
         f"{slots}."
     )
+
+
+def _where(row: Layer | Neurons | Operation) -> str:
+    return row.path or row.name
 
 
 def _bits(number: int) -> str:
@@ -79,7 +84,7 @@ def assumptions(report: EnergyReport, table: Hardware) -> list[str]:
 
 
 def _first_layer(report: EnergyReport) -> str:
-    names = ", ".join(row.name for row in report.layers if row.message == "analog")
+    names = ", ".join(_where(row) for row in report.layers if row.message == "analog")
     if not names:
         return "The input consists of counts, so the first layer is priced like every other."
     if report.conditions.first_layer == "once":
@@ -96,16 +101,16 @@ def _first_layer(report: EnergyReport) -> str:
 def warnings(report: EnergyReport, table: Hardware) -> list[str]:
     """What a reader could be misled by."""
     found = [
-        f"{row.name} reads values that are not counts: priced as dense multiply-accumulates."
+        f"{_where(row)} reads values that are not counts: priced as dense multiply-accumulates."
         for row in report.layers
         if row.message == "real"
     ]
     found += [
-        f"{row.name} is a scale that was not folded into a layer: priced as multiply-accumulates."
+        f"{_where(row)} is a scale that was not folded: priced as multiply-accumulates."
         for row in report.operations
         if row.op == "Scale"
     ]
-    silent = [row.name for row in report.neurons if row.events == 0]
+    silent = [_where(row) for row in report.neurons if row.events == 0]
     if silent:
         found.append(f"No spike was seen in {', '.join(silent)}: the net may be dead there.")
     if report.conditions.samples < FEW_SAMPLES:
@@ -123,7 +128,9 @@ def warnings(report: EnergyReport, table: Hardware) -> list[str]:
 
 def _large_buffers(report: EnergyReport, table: Hardware) -> list[str]:
     width = table.precision(report.conditions.precision).weight_bits
-    large = [row.name for row in report.layers if row.parameters * width / 8 > table.memory.largest]
+    large = [
+        _where(row) for row in report.layers if row.parameters * width / 8 > table.memory.largest
+    ]
     if not large:
         return []
     return [

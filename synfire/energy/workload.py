@@ -172,7 +172,7 @@ def other_operations(counts: Counts) -> list[Operation]:
     return [
         _operation(counts, node)
         for node in counts.graph
-        if node.op in _PRICED or node.op in _UNPRICED or node.attrs.get("kind") == "step"
+        if node.op in (*_PRICED, *_UNPRICED, "Pool") or node.attrs.get("kind") == "step"
     ]
 
 
@@ -186,13 +186,17 @@ _PRICED = {
 }
 
 _UNPRICED = {
-    "Pool": "left out, as in published counts; summed counts all reach the next layer",
+    "sum Pool": "left out, as in published counts; each summed count reaches the next layer",
+    "avg Pool": "additions, left out as in published counts",
+    "max Pool": "comparisons, left out as in published counts",
     "Activation": "an elementary function, for which the table has no figure",
     "Norm": "mean, variance and root, for which the table has no figure",
     "Softmax": "exponentials and a division, for which the table has no figure",
     "Delay": "memory that holds earlier values",
     "Recurrence": "memory that holds the value of the step before",
 }
+
+_USER_STEP = "the arithmetic inside a user's own step function is not known"
 
 
 def _operation(counts: Counts, node: Node) -> Operation:
@@ -210,8 +214,8 @@ def _operation(counts: Counts, node: Node) -> Operation:
             _PRICED[node.op],
         )
     cells = math.prod(node.attrs["kernel"]) if node.op == "Pool" else 1
-    reason = _UNPRICED.get(node.op, "the arithmetic inside a user's own step function is not known")
     label = f"{node.attrs['kind']} {node.op}" if node.op in ("Pool", "Activation") else node.op
+    reason = _UNPRICED.get(label, _UNPRICED.get(node.op, _USER_STEP))
     return Operation(node.name, node.path, label, elements * cells, 0, 0, False, reason)
 
 
