@@ -39,12 +39,16 @@ _ROOMS = (
 __all__ = sorted([*_HOMES, *_ROOMS, "__version__"])  # noqa: PLE0605
 
 if TYPE_CHECKING:
-    from synfire.core.models import create_model, list_models, load, save
-    from synfire.core.stream import Stream
-    from synfire.core.time import TimeFolded, set_timesteps
-    from synfire.export.conversion import convert_activations
-    from synfire.export.verification import verify
-    from synfire.neurons.from_step import neuron_from_step
+    from synfire.core.models import create_model as create_model
+    from synfire.core.models import list_models as list_models
+    from synfire.core.models import load as load
+    from synfire.core.models import save as save
+    from synfire.core.stream import Stream as Stream
+    from synfire.core.time import TimeFolded as TimeFolded
+    from synfire.core.time import set_timesteps as set_timesteps
+    from synfire.export.conversion import convert_activations as convert_activations
+    from synfire.export.verification import verify as verify
+    from synfire.neurons.from_step import neuron_from_step as neuron_from_step
 
 
 def __getattr__(name: str) -> Any:

@@ -96,7 +96,12 @@ def cuba_lif(
         >>> cuba_lif(torch.ones(2, 1), current_decay=0.5)[1]["i"].tolist()
         [1.5]
     """
-    options |= {"current_decay": current_decay, "decay": decay, "threshold": threshold, "reset": reset}
+    options |= {
+        "current_decay": current_decay,
+        "decay": decay,
+        "threshold": threshold,
+        "reset": reset,
+    }
     return _run(x, state, surrogate, options)
 
 

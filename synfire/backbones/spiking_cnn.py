@@ -60,7 +60,9 @@ class SpikingCNN(Folded):
         self.stages = nn.Sequential(
             *(
                 _stage(before, width, neuron, pooling if index else "none")
-                for index, (before, width) in enumerate(zip((widths[0], *widths), widths, strict=False))
+                for index, (before, width) in enumerate(
+                    zip((widths[0], *widths), widths, strict=False)
+                )
             )
         )
         self.head_neuron = neuron()

@@ -49,7 +49,9 @@ class UnknownNameError(SynfireError, KeyError):
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         names = sorted(known)
         near = difflib.get_close_matches(name, names, n=3, cutoff=0.4)
-        hint = f"did you mean {', '.join(near)}?" if near else f"known: {', '.join(names) or 'none'}."
+        hint = (
+            f"did you mean {', '.join(near)}?" if near else f"known: {', '.join(names) or 'none'}."
+        )
         self.message = f"unknown {kind} {name!r}: {hint}"
         super().__init__(self.message)
 

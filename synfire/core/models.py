@@ -17,7 +17,9 @@ CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
 
 def _fill_registry() -> None:
-    importlib.import_module("synfire.backbones")  # registration is its side effect; a name, not an upward import
+    importlib.import_module(
+        "synfire.backbones"
+    )  # registration is its side effect; a name, not an upward import
 
 
 def list_models(pattern: str = "*") -> list[str]:
@@ -112,7 +114,9 @@ def load(folder: Path | str) -> Any:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         model, options = config["model"], config["options"]
     except (ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{folder / CONFIG} is damaged: expected a model and its options.") from error
+        raise CheckpointError(
+            f"{folder / CONFIG} is damaged: expected a model and its options."
+        ) from error
     net = create_model(model, **{k: _tuples(v) for k, v in options.items()})
     _load_weights(net, folder / WEIGHTS)
     net.config = {"model": model, "options": options}

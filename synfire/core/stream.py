@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from synfire.core.errors import ConfigError, InputError
 from synfire.core.time import Folded, State, TimeContext, time_context
@@ -70,4 +70,3 @@ class Stream:
         """Back to rest."""
         self.state = {}
         self.steps = 0
-

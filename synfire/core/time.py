@@ -219,5 +219,7 @@ def set_timesteps(net: nn.Module, timesteps: int) -> nn.Module:
 
 def _checked_timesteps(timesteps: Any) -> int:
     if not isinstance(timesteps, int) or isinstance(timesteps, bool) or timesteps < 1:
-        raise ConfigError(f"timesteps is the number of real timesteps, an int of at least 1, got {timesteps!r}.")
+        raise ConfigError(
+            f"timesteps is the number of real timesteps, an int of at least 1, got {timesteps!r}."
+        )
     return timesteps

@@ -70,7 +70,8 @@ sum_time.register_autograd(
     lambda ctx, grad: (repeat_time(grad, ctx.timesteps), None), setup_context=_keep_timesteps
 )
 last_time.register_autograd(
-    lambda ctx, grad: (_last_time_backward(grad, ctx.timesteps), None), setup_context=_keep_timesteps
+    lambda ctx, grad: (_last_time_backward(grad, ctx.timesteps), None),
+    setup_context=_keep_timesteps,
 )
 
 

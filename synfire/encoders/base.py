@@ -41,12 +41,18 @@ class StaticEncoder:
         if torch.compiler.is_compiling() or is_tracing():
             return
         if not x.is_floating_point():
-            raise InputError(f"{self!r} takes floating-point values, got {x.dtype}: convert with x.float().")
+            raise InputError(
+                f"{self!r} takes floating-point values, got {x.dtype}: convert with x.float()."
+            )
         if x.numel() == 0:
             return
         low, high = x.min(), x.max()  # NaN passes through both
         if not bool((low >= self.low) & (high <= self.high) & low.isfinite() & high.isfinite()):
-            span = "finite values" if self.low == float("-inf") else f"values in [{self.low}, {self.high}]"
+            span = (
+                "finite values"
+                if self.low == float("-inf")
+                else f"values in [{self.low}, {self.high}]"
+            )
             raise InputError(
                 f"{self!r} takes {span}, got [{low.item():.4g}, {high.item():.4g}]: scale or clean the input."
             )

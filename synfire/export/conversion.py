@@ -18,13 +18,15 @@ from synfire.neurons import IntegerLIF
 
 _RELU_FUNCTIONS = {nn_functional.relu, torch.relu, torch.relu_, nn_functional.relu_}
 _RELU_METHODS = {"relu", "relu_"}
+_OTHER_NAMES = (
+    *("celu", "elu", "gelu", "glu", "hardsigmoid", "hardswish", "hardtanh", "leaky_relu"),
+    *("log_softmax", "mish", "prelu", "relu6", "rrelu", "selu", "sigmoid", "silu"),
+    *("softmax", "softmin", "softplus", "softsign", "tanh"),
+)
 _OTHER_FUNCTIONS = {
     getattr(namespace, name)
     for namespace in (torch, nn_functional)
-    for name in (
-        "celu elu gelu glu hardsigmoid hardswish hardtanh leaky_relu log_softmax mish prelu relu6 rrelu selu "
-        "sigmoid silu softmax softmin softplus softsign tanh"
-    ).split()
+    for name in _OTHER_NAMES
     if hasattr(namespace, name)
 }
 _OTHER_METHODS = {"sigmoid", "softmax", "tanh", "log_softmax", "clamp", "clamp_"}
@@ -50,8 +52,15 @@ class Conversion:
     left: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
-        rows = [f"  {c.path} -> {c.neuron}: one count = {c.threshold:.4g}, {c.clipped:.2%} clipped" for c in self.converted]
-        left = "\n".join(["left as they are:", *(f"  {name}" for name in self.left)]) if self.left else "nothing left"
+        rows = [
+            f"  {c.path} -> {c.neuron}: one count = {c.threshold:.4g}, {c.clipped:.2%} clipped"
+            for c in self.converted
+        ]
+        left = (
+            "\n".join(["left as they are:", *(f"  {name}" for name in self.left)])
+            if self.left
+            else "nothing left"
+        )
         return "\n".join([f"{len(self.converted)} ReLU calls became integer neurons:", *rows, left])
 
 

@@ -20,7 +20,9 @@ _CARRIES_SCALE = ("Reshape", "Pool", "Upsample", "Delay", "Recurrence", "TimeMea
 def fold(draft: Draft, merge_chains: bool = True) -> None:
     """All passes in their order."""
     for node in draft:
-        node.weights = {k: v.astype(np.float64) if v.dtype.kind == "f" else v for k, v in node.weights.items()}
+        node.weights = {
+            k: v.astype(np.float64) if v.dtype.kind == "f" else v for k, v in node.weights.items()
+        }
     hoist_scales(draft)
     cancel_permutes(draft)
     absorb_pads(draft)
@@ -243,7 +245,11 @@ def _mergeable(first: Node, second: Node) -> bool:
     if {*first.attrs["stride"], *first.attrs["dilation"], *second.attrs["dilation"]} != {1}:
         return False
     unpadded = not any(map(any, second.attrs["padding"]))
-    bare = _is_pointwise(first) and "bias" not in first.weights and not any(map(any, first.attrs["padding"]))
+    bare = (
+        _is_pointwise(first)
+        and "bias" not in first.weights
+        and not any(map(any, first.attrs["padding"]))
+    )
     return unpadded or bare
 
 
@@ -353,7 +359,9 @@ def type_edges(draft: Draft) -> None:
             highest[node.name] = node.attrs["levels"]
             node.edge = _count_edge(node.attrs["levels"], node.attrs["scale"])
         elif node.op in (*_CARRIES_SCALE, "Add", "Concat") and _sends_counts(draft, node.name):
-            bounds = [highest.get(name, float(draft.nodes[name].edge.high or 0)) for name in node.inputs]
+            bounds = [
+                highest.get(name, float(draft.nodes[name].edge.high or 0)) for name in node.inputs
+            ]
             bound = sum(bounds) if node.op == "Add" else max(bounds)
             if node.op == "Pool" and node.attrs["kind"] == "sum":
                 bound *= math.prod(node.attrs["kernel"])

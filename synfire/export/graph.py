@@ -137,7 +137,9 @@ class SpikeGraph:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """The floating-point type of the weights (float32 without any)."""
+        """The floating-point type that the graph runs in: that of the net it was traced from, or of its weights."""
+        if "dtype" in self.meta:
+            return np.dtype(self.meta["dtype"])
         for node in self.nodes:
             for array in node.weights.values():
                 if array.dtype.kind == "f":
@@ -177,10 +179,14 @@ class SpikeGraph:
             raise GraphError(f"node {node.name!r} sends the unknown kind {node.edge.kind!r}.")
         missing = [name for name in node.inputs if name not in defined]
         if missing:
-            raise GraphError(f"node {node.name!r} reads {missing[0]!r}, which no earlier node defines.")
+            raise GraphError(
+                f"node {node.name!r} reads {missing[0]!r}, which no earlier node defines."
+            )
         for key, array in node.weights.items():
             if array.dtype.kind == "f" and not np.isfinite(array).all():
-                raise GraphError(f"weight {key!r} of node {node.name!r} ({node.path}) is not finite.")
+                raise GraphError(
+                    f"weight {key!r} of node {node.name!r} ({node.path}) is not finite."
+                )
 
     def fan_out(self) -> dict[str, float]:
         """Synaptic operations that one count of a neuron causes, averaged over its positions, by module path.

@@ -36,9 +36,10 @@ class LoweringContext:
         dtype: floating-point type of the net.
     """
 
-    def __init__(self, timesteps: int, dtype: np.dtype[Any]) -> None:
+    def __init__(self, timesteps: int, dtype: np.dtype[Any], prefix: str = "net") -> None:
         self.timesteps = timesteps
         self.dtype = dtype
+        self._prefix = prefix
         self.nodes: dict[str, Node] = {}
         self._names: dict[fx.Node, str] = {}
         self._constants: dict[fx.Node, Any] = {}
@@ -83,7 +84,9 @@ class LoweringContext:
         """Module path of the call that ``node`` was traced from."""
         stack = node.meta.get("nn_module_stack") or {}
         last = list(stack.values())[-1][0] if stack else ""
-        return re.sub(r"@\d+", "", str(last)).removeprefix("net").removeprefix(".")
+        if not str(last).startswith("net"):
+            last = ""  # operations that torch itself inserted
+        return re.sub(r"@\d+", "", str(last)).removeprefix(self._prefix).removeprefix(".")
 
     def add(
         self,
@@ -104,13 +107,22 @@ class LoweringContext:
         while name in self.nodes:
             number += 1
             name = f"{base}_{number}"
-        kept = {key: np.asarray(value) for key, value in (weights or {}).items() if value is not None}
+        kept = {
+            key: np.asarray(value) for key, value in (weights or {}).items() if value is not None
+        }
         attrs = dict(attrs or {})
         if op == "Neuron":
             attrs["call"] = self._calls.get(path, 0)
             self._calls[path] = attrs["call"] + 1
         self.nodes[name] = Node(
-            name, op, tuple(inputs), shape if shape is not None else self.shape(node), Edge(kind), path, attrs, kept
+            name,
+            op,
+            tuple(inputs),
+            shape if shape is not None else self.shape(node),
+            Edge(kind),
+            path,
+            attrs,
+            kept,
         )
         return name
 
@@ -131,13 +143,22 @@ class LoweringContext:
                 if problem is not None:
                     problems.append(problem)
             elif node.op == "output":
-                result = node.args[0][0] if isinstance(node.args[0], (tuple, list)) else node.args[0]
+                result = (
+                    node.args[0][0] if isinstance(node.args[0], (tuple, list)) else node.args[0]
+                )
                 output = self._names.get(result, "")
         if problems:
             raise LoweringError(problems)
         if not output:
             raise LoweringError(
-                [Problem("", "output", "the output does not depend on the input", "return a tensor made of it")]
+                [
+                    Problem(
+                        "",
+                        "output",
+                        "the output does not depend on the input",
+                        "return a tensor made of it",
+                    )
+                ]
             )
         return output
 
@@ -156,7 +177,9 @@ class LoweringContext:
 
     def _lower(self, node: fx.Node) -> Problem | None:
         """Lower one traced operation; failures downstream of a failure are silent."""
-        inputs = [n for n in node.all_input_nodes if n not in self._constants]
+        if _is_size(node):
+            return None  # sizes: shapes are read from the traced values instead
+        inputs = [n for n in node.all_input_nodes if n not in self._constants and not _is_size(n)]
         if not inputs:
             self._constants[node] = self._evaluate(node)
             return None
@@ -195,8 +218,14 @@ class LoweringContext:
             )
         for size in shape[1:]:
             if not isinstance(size, int):
-                self.refuse(node, f"axis size {size} depends on the batch", "use sizes fixed by the example")
+                self.refuse(
+                    node, f"axis size {size} depends on the batch", "use sizes fixed by the example"
+                )
         return tuple(int(size) for size in shape[1:])
+
+
+def _is_size(node: fx.Node) -> bool:
+    return isinstance(node.meta.get("val"), (int, torch.SymInt))
 
 
 def _operator_name(target: Any) -> str:

@@ -59,7 +59,11 @@ class Draft:
     def drop_unread(self) -> None:
         """Remove nodes whose value nobody reads, Sink aside."""
         while True:
-            dead = [n.name for n in self if n.op not in ("Sink", "Source") and not self.consumers(n.name)]
+            dead = [
+                n.name
+                for n in self
+                if n.op not in ("Sink", "Source") and not self.consumers(n.name)
+            ]
             if not dead:
                 return
             for name in dead:

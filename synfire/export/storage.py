@@ -1,4 +1,4 @@
-"""A SpikeGraph on disk: ``graph.json`` (schema, checksum) beside ``weights.safetensors``. Needs numpy and safetensors."""
+"""A SpikeGraph on disk: ``graph.json`` (schema, checksum) beside ``weights.safetensors``. No torch needed."""
 
 from __future__ import annotations
 
@@ -25,13 +25,17 @@ def save_graph(graph: SpikeGraph, folder: Path | str, overwrite: bool = False) -
     folder = Path(folder)
     if folder.exists() and any(folder.iterdir()):
         if not (folder / GRAPH).exists():
-            raise RunExistsError(f"{folder} holds other files than a graph: name an empty or new folder.")
+            raise RunExistsError(
+                f"{folder} holds other files than a graph: name an empty or new folder."
+            )
         if not overwrite:
-            raise RunExistsError(f"{folder} holds a graph already: name another folder, or overwrite=True.")
+            raise RunExistsError(
+                f"{folder} holds a graph already: name another folder, or overwrite=True."
+            )
     graph.validate()
     with folder_atomic(folder) as temporary:
         tensors = {
-            f"{node.name}/{key}": np.ascontiguousarray(array)
+            f"{node.name}/{key}": np.asarray(array, order="C")
             for node in graph
             for key, array in node.weights.items()
         }
@@ -70,7 +74,9 @@ def load_graph(folder: Path | str) -> SpikeGraph:
         nodes = [_node_from_json(record, tensors) for record in content["nodes"]]
         return SpikeGraph(nodes, timesteps=content["timesteps"], meta=content["meta"])
     except (KeyError, TypeError, AttributeError) as error:
-        raise GraphError(f"{folder / GRAPH} is damaged: {error!r}; export the graph again.") from error
+        raise GraphError(
+            f"{folder / GRAPH} is damaged: {error!r}; export the graph again."
+        ) from error
 
 
 def _node_from_json(record: dict[str, Any], tensors: dict[str, np.ndarray]) -> Node:
@@ -111,7 +117,9 @@ def _read_weights(folder: Path, content: dict[str, Any]) -> dict[str, np.ndarray
     if not path.is_file():
         raise GraphError(f"expected {WEIGHTS} beside {GRAPH} in {folder}: export the graph again.")
     if _checksum(path) != content.get("weights", {}).get("sha256"):
-        raise GraphError(f"{path} does not match its checksum in {GRAPH}: it is damaged, export again.")
+        raise GraphError(
+            f"{path} does not match its checksum in {GRAPH}: it is damaged, export again."
+        )
     tensors: dict[str, np.ndarray] = load_file(path)
     return tensors
 

@@ -1,4 +1,4 @@
-"""Lowering rules of torch's own operators."""
+"""Lowering rules of torch's arithmetic: products, sums, norms, pools, activations."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 from torch import fx
 
 from synfire.export.lowering import LoweringContext, rule
+from synfire.export.shape_rules import add_view
 
 
 def _spatial(value: Any, rank: int) -> list[int]:
@@ -53,7 +54,10 @@ def _add_convolution(
             "dilation": _spatial(a["dilation"], rank),
             "groups": int(a["groups"]),
         },
-        weights={"weight": context.constant(a["weight"]), "bias": _channels(context.constant(a["bias"]), rank)},
+        weights={
+            "weight": context.constant(a["weight"]),
+            "bias": _channels(context.constant(a["bias"]), rank),
+        },
     )
 
 
@@ -65,7 +69,9 @@ def _channels(values: np.ndarray | None, rank: int) -> np.ndarray | None:
 def _need_constant(context: LoweringContext, node: fx.Node, *values: Any) -> None:
     if not all(context.is_constant(value) for value in values):
         context.refuse(
-            node, "its weights depend on the input", "use fixed weights, or spike_attention for products of spikes"
+            node,
+            "its weights depend on the input",
+            "use fixed weights, or spike_attention for products of spikes",
         )
 
 
@@ -83,13 +89,12 @@ def batch_norm(context: LoweringContext, node: fx.Node) -> str:
     if a["training"]:
         context.refuse(node, "BatchNorm in training mode", "trace the net in eval mode")
     rank = len(context.shape(node)) - 1
-    mean, variance = (context.constant(a[key]).astype(np.float64) for key in ("running_mean", "running_var"))  # type: ignore[union-attr]
-    scale = 1 / np.sqrt(variance + a["eps"])
-    if a["weight"] is not None:
-        scale = scale * context.constant(a["weight"])
-    shift = -mean * scale
-    if a["bias"] is not None:
-        shift = shift + context.constant(a["bias"])
+    mean, variance, weight, bias = (
+        np.asarray(default if a[key] is None else context.constant(a[key]), np.float64)
+        for key, default in (("running_mean", 0), ("running_var", 1), ("weight", 1), ("bias", 0))
+    )
+    scale = weight / np.sqrt(variance + a["eps"])
+    shift = bias - mean * scale
     weights = {"scale": _channels(scale, rank), "shift": _channels(shift, rank)}
     return context.add(node, "Scale", [context.input(a["input"])], weights=weights)
 
@@ -105,7 +110,9 @@ def add(context: LoweringContext, node: fx.Node) -> str:
     if context.is_constant(second):
         shift = _broadcast(context, node, second)
         one = np.ones((1,) * shift.ndim, shift.dtype)
-        return context.add(node, "Scale", [context.input(first)], weights={"scale": one, "shift": shift})
+        return context.add(
+            node, "Scale", [context.input(first)], weights={"scale": one, "shift": shift}
+        )
     return context.add(node, "Add", [context.input(first), context.input(second)])
 
 
@@ -119,7 +126,10 @@ def multiply(context: LoweringContext, node: fx.Node) -> str:
     if context.is_constant(second):
         factor = _broadcast(context, node, second)
         return context.add(
-            node, "Scale", [context.input(first)], weights={"scale": 1 / factor if divides else factor}
+            node,
+            "Scale",
+            [context.input(first)],
+            weights={"scale": 1 / factor if divides else factor},
         )
     if divides:
         context.refuse(node, "a quotient of two values", "divide by a constant")
@@ -134,7 +144,11 @@ def _broadcast(context: LoweringContext, node: fx.Node, value: Any) -> np.ndarra
     rank = len(context.shape(node))
     if array.ndim > rank:
         if array.shape[0] != 1 or array.ndim > rank + 1:
-            context.refuse(node, f"a constant of shape {array.shape} spans the batch", "give it the shape of one sample")
+            context.refuse(
+                node,
+                f"a constant of shape {array.shape} spans the batch",
+                "give it the shape of one sample",
+            )
         array = array[0]
     return array.reshape(*[1] * (rank - array.ndim), *array.shape)
 
@@ -145,7 +159,9 @@ def concat(context: LoweringContext, node: fx.Node) -> str:
     axis = a["dim"] % (len(context.shape(node)) + 1)
     if axis == 0:
         context.refuse(node, "a concatenation along the batch", "concatenate channels")
-    return context.add(node, "Concat", [context.input(n) for n in a["tensors"]], attrs={"axis": axis - 1})
+    return context.add(
+        node, "Concat", [context.input(n) for n in a["tensors"]], attrs={"axis": axis - 1}
+    )
 
 
 @rule("aten::avg_pool1d.default", "aten::avg_pool2d.default", "aten::avg_pool3d.default")
@@ -156,7 +172,9 @@ def avg_pool(context: LoweringContext, node: fx.Node) -> str:
     padding = _spatial(a["padding"], rank)
     if a["ceil_mode"] or (any(padding) and not a["count_include_pad"]):
         context.refuse(
-            node, "average pooling with a divisor that varies at the border", "use ceil_mode=False, no padding"
+            node,
+            "average pooling with a divisor that varies at the border",
+            "use ceil_mode=False, no padding",
         )
     divisor = a.get("divisor_override") or math.prod(kernel)
     return _add_pool(context, node, a["self"], "avg", kernel, a["stride"], padding, float(divisor))
@@ -197,9 +215,15 @@ def adaptive_avg_pool(context: LoweringContext, node: fx.Node) -> str:
     a = context.arguments(node)
     before, after = context.shape(a["self"])[1:], context.shape(node)[1:]
     if any(b % s for b, s in zip(before, after, strict=True)):
-        context.refuse(node, f"adaptive pooling from {before} to {after}", "pool to sizes that divide the input")
+        context.refuse(
+            node,
+            f"adaptive pooling from {before} to {after}",
+            "pool to sizes that divide the input",
+        )
     kernel = [b // s for b, s in zip(before, after, strict=True)]
-    return _add_pool(context, node, a["self"], "avg", kernel, kernel, [0] * len(kernel), float(math.prod(kernel)))
+    return _add_pool(
+        context, node, a["self"], "avg", kernel, kernel, [0] * len(kernel), float(math.prod(kernel))
+    )
 
 
 @rule("aten::mean.dim")
@@ -216,8 +240,10 @@ def mean(context: LoweringContext, node: fx.Node) -> str:
         )  # fmt: skip
         pooled = _mean_pool(context, node, turned, source[::-1])
     else:
-        context.refuse(node, f"a mean over axes {a['dim']} of [B, {source}]", "average over all positions")
-    return _add_view(context, node, pooled, context.shape(node))
+        context.refuse(
+            node, f"a mean over axes {a['dim']} of [B, {source}]", "average over all positions"
+        )
+    return add_view(context, node, pooled, context.shape(node))
 
 
 def _mean_pool(context: LoweringContext, node: fx.Node, source: str, shape: tuple[int, ...]) -> str:
@@ -230,139 +256,13 @@ def _mean_pool(context: LoweringContext, node: fx.Node, source: str, shape: tupl
     return context.add(node, "Pool", [source], shape=pooled, attrs=attrs, suffix="_pool")
 
 
-def _add_view(context: LoweringContext, node: fx.Node, source: str, shape: tuple[int, ...]) -> str:
-    return context.add(
-        node, "Reshape", [source], shape=shape, attrs={"kind": "view", "shape": list(shape)}, suffix="_view"
-    )
-
-
-@rule(
-    "aten::view.default",
-    "aten::reshape.default",
-    "aten::_unsafe_view.default",
-    "aten::flatten.using_ints",
-    "aten::unflatten.int",
-    "aten::squeeze.dim",
-    "aten::squeeze.dims",
-    "aten::unsqueeze.default",
-)
-def view(context: LoweringContext, node: fx.Node) -> str:
-    source = node.args[0]
-    assert isinstance(source, fx.Node)
-    return _add_view(context, node, context.input(source), context.shape(node))
-
-
-@rule("aten::transpose.int", "aten::permute.default")
-def permute(context: LoweringContext, node: fx.Node) -> str:
-    a = context.arguments(node)
-    rank = len(context.shape(a["self"])) + 1
-    axes = list(range(rank))
-    if "dims" in a:
-        axes = [axis % rank for axis in a["dims"]]
-    else:
-        i, j = a["dim0"] % rank, a["dim1"] % rank
-        axes[i], axes[j] = axes[j], axes[i]
-    if axes[0] != 0:
-        context.refuse(node, "it moves the batch axis", "keep time and batch as the first axis")
-    return context.add(
-        node,
-        "Reshape",
-        [context.input(a["self"])],
-        attrs={"kind": "permute", "axes": [axis - 1 for axis in axes[1:]]},
-        suffix="_permute",
-    )
-
-
-@rule("aten::slice.Tensor")
-def slice_(context: LoweringContext, node: fx.Node) -> str:
-    a = context.arguments(node)
-    source = context.shape(a["self"])
-    axis = a["dim"] % (len(source) + 1)
-    if axis == 0 or a["step"] != 1:
-        context.refuse(node, "a slice along the batch or with a step", "slice channels")
-    size = source[axis - 1]
-    start, stop = (min(max(v + size if v < 0 else v, 0), size) for v in (a["start"] or 0, size if a["end"] is None else a["end"]))
-    return _add_slice(context, node, context.input(a["self"]), axis - 1, start, stop)
-
-
-def _add_slice(context: LoweringContext, node: fx.Node, source: str, axis: int, start: int, stop: int) -> str:
-    attrs = {"kind": "slice", "axis": axis, "start": start, "stop": stop}
-    return context.add(node, "Reshape", [source], attrs=attrs, suffix="_slice")
-
-
-@rule("aten::chunk.default", "aten::split.Tensor", "aten::split_with_sizes.default")
-def split(context: LoweringContext, node: fx.Node) -> str:
-    a = context.arguments(node)
-    if a["dim"] % (len(context.shape(a["self"])) + 1) == 0:
-        context.refuse(node, "a split along the batch", "split channels")
-    return context.input(a["self"])  # its getitem users cut the pieces
-
-
-@rule("getitem")
-def getitem(context: LoweringContext, node: fx.Node) -> str:
-    """One output of an operator with several: a piece of a split, or the spikes of a neuron."""
-    owner, index = node.args
-    assert isinstance(owner, fx.Node) and isinstance(index, int)
-    if not any(word in str(owner.target) for word in ("chunk", "split")):
-        if index != 0:
-            context.refuse(node, "the state of a neuron is used as a value", "read it from a Stream")
-        return context.input(owner)
-    axis = owner.args[2] if len(owner.args) > 2 else owner.kwargs.get("dim", 0)
-    sizes = [piece.shape[axis] for piece in owner.meta["val"]]  # type: ignore[index]
-    start = int(sum(sizes[:index]))
-    rank = len(context.shape(node)) + 1
-    return _add_slice(
-        context, node, context.input(owner), int(axis) % rank - 1, start, start + int(sizes[index])  # type: ignore[call-overload]
-    )
-
-
-@rule("aten::pad.default", "aten::constant_pad_nd.default")
-def pad(context: LoweringContext, node: fx.Node) -> str:
-    a = context.arguments(node)
-    if a.get("mode", "constant") != "constant" or a.get("value") not in (None, 0, 0.0):
-        context.refuse(node, "padding with other values than zero", "pad with zeros")
-    amounts = [int(p) for p in a["pad"]]
-    pairs = [[amounts[i], amounts[i + 1]] for i in range(0, len(amounts), 2)][::-1]
-    attrs = {"kind": "pad", "padding": pairs}
-    return context.add(node, "Reshape", [context.input(a["self"])], attrs=attrs, suffix="_pad")
-
-
-@rule(
-    "aten::upsample_nearest1d.vec",
-    "aten::upsample_nearest2d.vec",
-    "aten::upsample_nearest1d.default",
-    "aten::upsample_nearest2d.default",
-)
-def upsample(context: LoweringContext, node: fx.Node) -> str:
-    source = node.args[0]
-    assert isinstance(source, fx.Node)
-    before, after = context.shape(source)[1:], context.shape(node)[1:]
-    if any(s % b for b, s in zip(before, after, strict=True)):
-        context.refuse(node, f"upsampling from {before} to {after}", "use integer factors")
-    factor = [s // b for b, s in zip(before, after, strict=True)]
-    return context.add(node, "Upsample", [context.input(source)], attrs={"factor": factor})
-
-
-@rule(
-    "aten::contiguous.default",
-    "aten::clone.default",
-    "aten::detach.default",
-    "aten::alias.default",
-    "aten::dropout.default",
-    "aten::dropout_.default",
-    "aten::feature_dropout.default",
-)
-def identity(context: LoweringContext, node: fx.Node) -> str:
-    source = node.args[0]
-    assert isinstance(source, fx.Node)
-    return context.input(source)
-
-
 def _activation(kind: str) -> Any:
     def lower(context: LoweringContext, node: fx.Node) -> str:
         source = node.args[0]
         assert isinstance(source, fx.Node)
-        return context.add(node, "Activation", [context.input(source)], attrs={"kind": kind}, kind="real")
+        return context.add(
+            node, "Activation", [context.input(source)], attrs={"kind": kind}, kind="real"
+        )
 
     return lower
 
@@ -375,7 +275,9 @@ for _kind in ("relu", "gelu", "sigmoid", "silu", "tanh"):
 def softmax(context: LoweringContext, node: fx.Node) -> str:
     a = context.arguments(node)
     axis = a["dim"] % (len(context.shape(node)) + 1) - 1
-    return context.add(node, "Softmax", [context.input(a["self"])], attrs={"axis": axis}, kind="real")
+    return context.add(
+        node, "Softmax", [context.input(a["self"])], attrs={"axis": axis}, kind="real"
+    )
 
 
 @rule("aten::layer_norm.default")
@@ -383,7 +285,9 @@ def layer_norm(context: LoweringContext, node: fx.Node) -> str:
     a = context.arguments(node)
     attrs = {"axes": len(a["normalized_shape"]), "epsilon": float(a["eps"])}
     weights = {"weight": context.constant(a["weight"]), "bias": context.constant(a["bias"])}
-    return context.add(node, "Norm", [context.input(a["input"])], attrs=attrs, weights=weights, kind="real")
+    return context.add(
+        node, "Norm", [context.input(a["input"])], attrs=attrs, weights=weights, kind="real"
+    )
 
 
 @rule("aten::matmul.default")
@@ -391,4 +295,6 @@ def matmul(context: LoweringContext, node: fx.Node) -> str:
     a = context.arguments(node)
     if context.is_constant(a["self"]) or context.is_constant(a["other"]):
         context.refuse(node, "a product with a bare parameter", "use nn.Linear")
-    return context.add(node, "MatMul", [context.input(a["self"]), context.input(a["other"])], kind="real")
+    return context.add(
+        node, "MatMul", [context.input(a["self"]), context.input(a["other"])], kind="real"
+    )

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-import synfire.export.torch_rules
+import synfire.export.torch_rules  # noqa: F401  (registers the rules)
 from synfire.core.errors import GraphError, InputError, LoweringError, Problem
 from synfire.core.time import Folded, TimeFolded
 from synfire.core.tracing import tracing
@@ -20,7 +20,7 @@ from synfire.export.graph import Edge, Node, SpikeGraph
 from synfire.export.lowering import LoweringContext
 from synfire.export.rewriting import Draft
 
-__all__ = ["trace"]
+__all__ = ["as_folded", "trace"]
 
 
 class _Steps(nn.Module):
@@ -35,7 +35,7 @@ class _Steps(nn.Module):
 
 
 def trace(
-    net: nn.Module, example: Tensor, *, merge_chains: bool = True, folded: bool = True
+    net: nn.Module, example: Tensor, *, merge_chains: bool = True, fold_weights: bool = True
 ) -> SpikeGraph:
     """Lower a net to a SpikeGraph.
 
@@ -46,7 +46,7 @@ def trace(
         net: a :class:`synfire.core.time.Folded` container; any other module counts as T = 1 with direct encoding.
         example: an input that the net takes, [B, ...] or [T, B, ...]; only its shape and dtype matter.
         merge_chains: join convolutions that follow each other without a neuron (RepConv).
-        folded: run the folding passes at all (without them the graph mirrors the module operation by operation).
+        fold_weights: run the folding passes at all (without them the graph mirrors the module operation by operation).
 
     Returns:
         The graph; its weights have the dtype of the net's parameters.
@@ -61,30 +61,34 @@ def trace(
         >>> graph.run(torch.rand(1, 3, 1, 8, 8)).shape, len(graph.neurons())
         (torch.Size([3, 10]), 9)
     """
-    container = net if isinstance(net, Folded) else TimeFolded(net, 1, encoder=Direct())
-    _refuse_non_finite(container)
-    container = copy.deepcopy(container).eval()
-    program = _export(container, _example(container, example))
-    context = LoweringContext(container.timesteps, _dtype(container))
+    _refuse_non_finite(net)
+    container = as_folded(copy.deepcopy(net)).eval()
+    folded_example = _example(container, example)
+    program = _export(container, folded_example)
+    dtype = np.dtype(np.float64 if folded_example.dtype == torch.float64 else np.float32)
+    prefix = "net" if isinstance(net, Folded) else "net.net"
+    context = LoweringContext(container.timesteps, dtype, prefix)
     output = context.run(program)
     draft = Draft(context.nodes)
     _close(draft, output, container)
-    if folded:
+    if fold_weights:
         fold(draft, merge_chains)
     for node in draft:
-        node.weights = {k: _cast(v, context.dtype) for k, v in node.weights.items()}
-    return SpikeGraph(list(draft), container.timesteps, _meta(net))
+        node.weights = {k: _cast(v, dtype) for k, v in node.weights.items()}
+    return SpikeGraph(list(draft), container.timesteps, _meta(net, dtype))
+
+
+def as_folded(net: nn.Module) -> Folded:
+    """The net itself if it knows time, else the net as one of T = 1 with direct encoding."""
+    return net if isinstance(net, Folded) else TimeFolded(net, 1, encoder=Direct())
 
 
 def _refuse_non_finite(net: nn.Module) -> None:
     for name, value in (*net.named_parameters(), *net.named_buffers()):
         if value.is_floating_point() and not bool(value.isfinite().all()):
-            raise GraphError(f"the net's tensor {name!r} holds NaN or infinite values: it cannot be traced.")
-
-
-def _dtype(net: nn.Module) -> np.dtype[Any]:
-    floats = [p.dtype for p in (*net.parameters(), *net.buffers()) if p.is_floating_point()]
-    return np.dtype(np.float64 if torch.float64 in floats else np.float32)
+            raise GraphError(
+                f"the net's tensor {name!r} holds NaN or infinite values: it cannot be traced."
+            )
 
 
 def _example(net: Folded, example: Tensor) -> Tensor:
@@ -95,6 +99,8 @@ def _example(net: Folded, example: Tensor) -> Tensor:
     if parameter is not None:
         example = example.to(parameter.device, parameter.dtype)
     axis = 0 if net.is_static(example) else 1
+    if example.ndim > axis and example.shape[axis] == 0:
+        raise InputError("expected at least one sample as example input, got none.")
     if example.ndim > axis and example.shape[axis] == 1:
         example = torch.cat([example, example], axis)
     with tracing():
@@ -111,7 +117,9 @@ def _export(net: Folded, folded: Tensor) -> torch.export.ExportedProgram:
                 _Steps(net), (folded,), dynamic_shapes={"x": {0: axis}}, strict=False
             )
     except (RuntimeError, ValueError, TypeError, AttributeError) as error:
-        first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        first = next(
+            (line for line in str(error).splitlines() if line.strip()), type(error).__name__
+        )
         raise LoweringError(
             [
                 Problem(
@@ -128,10 +136,24 @@ def _close(draft: Draft, output: str, net: Folded) -> None:
     """Append readout and Sink, and describe the encoder in the Source."""
     shape = draft.nodes[output].shape
     mean = Node(
-        draft.free_name("readout"), "TimeMean", (output,), shape, Edge("potential"), "", {"kind": net.readout}
+        draft.free_name("readout"),
+        "TimeMean",
+        (output,),
+        shape,
+        Edge("potential"),
+        "",
+        {"kind": net.readout},
     )
     draft.nodes[mean.name] = mean
-    sink = Node(draft.free_name("output"), "Sink", (mean.name,), shape, Edge("potential"), "", {"scale": 1.0})
+    sink = Node(
+        draft.free_name("output"),
+        "Sink",
+        (mean.name,),
+        shape,
+        Edge("potential"),
+        "",
+        {"scale": 1.0},
+    )
     draft.nodes[sink.name] = sink
     source = next(node for node in draft if node.op == "Source")
     describe = getattr(net.encoder, "describe", None)
@@ -139,13 +161,14 @@ def _close(draft: Draft, output: str, net: Folded) -> None:
 
 
 def _cast(array: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
-    return np.ascontiguousarray(array, dtype) if array.dtype.kind == "f" else array
+    return np.asarray(array, dtype, order="C") if array.dtype.kind == "f" else array
 
 
-def _meta(net: nn.Module) -> dict[str, Any]:
+def _meta(net: nn.Module, dtype: np.dtype[Any]) -> dict[str, Any]:
     import synfire
 
     return {
         "model": getattr(net, "config", {"model": type(net).__name__}),
+        "dtype": dtype.name,
         "versions": {"synfire": synfire.__version__, "torch": str(torch.__version__)},
     }

@@ -15,11 +15,10 @@ from torch import Tensor, nn
 from synfire.core.errors import GraphError, InputError
 from synfire.core.neuron import named_neurons
 from synfire.core.registry import runtimes as registered_runtimes
-from synfire.core.time import Folded, TimeFolded
-from synfire.encoders import Direct
+from synfire.core.time import Folded
 from synfire.export.executors import Execution
 from synfire.export.graph import Node, SpikeGraph
-from synfire.export.tracing import trace
+from synfire.export.tracing import as_folded, trace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -100,11 +99,16 @@ class VerifyReport:
             "dtype": self.dtype,
             "timesteps": self.timesteps,
             "results": rows,
-            "first_difference": None if self.first_difference is None else asdict(self.first_difference),
+            "first_difference": None
+            if self.first_difference is None
+            else asdict(self.first_difference),
         }
 
     def __str__(self) -> str:
-        head = f"{'runtime':<10}{'neurons':>8}{'counts':>14}{'flips':>9}{'predictions differ':>20}{'logits differ by':>18}"
+        head = (
+            f"{'runtime':<10}{'neurons':>8}{'counts':>14}{'flips':>9}"
+            f"{'predictions differ':>20}{'logits differ by':>18}"
+        )
         lines = [f"module in {self.dtype}, T={self.timesteps}, compared with its graph:", head]
         for r in self.results:
             lines.append(
@@ -115,7 +119,9 @@ class VerifyReport:
         if self.first_difference is not None:
             lines.append(f"first difference: {self.first_difference}")
             if self.dtype == "float32" and self.first_difference.distance < 1e-4:
-                lines.append("sums in another order round differently; verify(..., dtype=torch.float64) tells")
+                lines.append(
+                    "sums in another order round differently; verify(..., dtype=torch.float64) tells"
+                )
         return "\n".join(lines)
 
 
@@ -147,26 +153,29 @@ def verify(
         >>> verify(net, torch.rand(4, 1, 8, 8), dtype=torch.float64).exact
         True
     """
-    container = net if isinstance(net, Folded) else TimeFolded(net, 1, encoder=Direct())
-    container = copy.deepcopy(container).eval()
+    net = copy.deepcopy(net).eval()
     if dtype is not None:
-        container = container.to(dtype)
+        net, x = net.to(dtype), x.to(dtype)
+    container = as_folded(net)
     parameter = next(container.parameters(), None)
     if parameter is not None:
         x = x.to(parameter.device, parameter.dtype)
     if not bool(x.isfinite().all()):
         raise InputError("the input holds NaN or infinite values: clean it before verifying.")
-    graph = graph or trace(container, x)
+    graph = graph or trace(net, x)
     axis = 0 if container.is_static(x) else 1
     if x.shape[axis] == 0:
         raise InputError("expected at least one sample to verify on, got none.")
-    comparison = _Comparison(graph, _named_runtimes(runtimes))
+    comparison = _Comparison(net, graph, _named_runtimes(runtimes))
     with torch.no_grad():
         for part in x.split(batch_size, axis):
             folded = container.encode(part, generator)
             comparison.add(container, folded)
     return VerifyReport(
-        list(comparison.results.values()), comparison.first, str(x.dtype).removeprefix("torch."), graph.timesteps
+        list(comparison.results.values()),
+        comparison.first,
+        str(x.dtype).removeprefix("torch."),
+        graph.timesteps,
     )
 
 
@@ -179,18 +188,20 @@ def _named_runtimes(runtimes: tuple[str, ...] | Mapping[str, Runtime]) -> dict[s
 class _Comparison:
     """Accumulates what every runtime does on batch after batch."""
 
-    def __init__(self, graph: SpikeGraph, runtimes: dict[str, Runtime]) -> None:
-        self.graph, self.runtimes = graph, runtimes
-        self.results = {name: RuntimeResult(name, neurons=len(graph.neurons())) for name in runtimes}
+    def __init__(self, net: nn.Module, graph: SpikeGraph, runtimes: dict[str, Runtime]) -> None:
+        self.net, self.graph, self.runtimes = net, graph, runtimes
+        self.results = {
+            name: RuntimeResult(name, neurons=len(graph.neurons())) for name in runtimes
+        }
         self.flipped: dict[str, set[str]] = {name: set() for name in runtimes}
         self.first: Difference | None = None
         self.seen = 0
 
-    def add(self, net: Folded, folded: Tensor) -> None:
-        with _recorded_counts(net) as counts:
-            logits = net.run_folded(folded)
-        expected = self._by_node(counts, net.timesteps)
-        timed = folded.unflatten(0, (net.timesteps, -1))
+    def add(self, container: Folded, folded: Tensor) -> None:
+        with _recorded_counts(self.net) as counts:
+            logits = container.run_folded(folded)
+        expected = self._by_node(counts, container.timesteps)
+        timed = folded.unflatten(0, (container.timesteps, -1))
         for name, run in self.runtimes.items():
             self._compare(name, run(self.graph, timed), expected, logits)
         self.seen += timed.shape[1]
@@ -200,11 +211,15 @@ class _Comparison:
         for node in self.graph.neurons():
             key = (node.path, node.attrs["call"])
             if key not in counts:
-                raise GraphError(f"the net never called the neuron {node.path!r} of the graph: trace it again.")
+                raise GraphError(
+                    f"the net never called the neuron {node.path!r} of the graph: trace it again."
+                )
             by_node[node.name] = counts[key].unflatten(0, (timesteps, -1))
         return by_node
 
-    def _compare(self, name: str, run: Execution, expected: dict[str, Tensor], logits: Tensor) -> None:
+    def _compare(
+        self, name: str, run: Execution, expected: dict[str, Tensor], logits: Tensor
+    ) -> None:
         result = self.results[name]
         for node in self.graph.neurons():
             got = torch.as_tensor(run.counts[node.name]).to(expected[node.name])

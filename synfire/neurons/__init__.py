@@ -1,6 +1,6 @@
 """Neurons: one file each. A neuron takes and returns one folded tensor [T*B, ...] and starts every call from rest."""
 
-import synfire.neurons.lowering  # registers the rules
+import synfire.neurons.lowering  # noqa: F401  (registers the rules)
 from synfire.kernels.surrogates import BUMPS as SURROGATES
 from synfire.kernels.surrogates import Surrogate
 from synfire.neurons.cuba_lif import CubaLIF

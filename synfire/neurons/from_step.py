@@ -50,7 +50,9 @@ class StepNeuron(Neuron):
     def run(self, x: Tensor, state: State | None, timesteps: int) -> tuple[Tensor, State]:
         values = dict(self.values.items())
         if is_tracing():
-            counts = step_neuron_op(x, self.step_name, timesteps, " ".join(values), list(values.values()))
+            counts = step_neuron_op(
+                x, self.step_name, timesteps, " ".join(values), list(values.values())
+            )
             return counts * self.scale if self.scale != 1.0 else counts, {}
         counts, last = _sequence(type(self).step, x, state or {}, timesteps, values)
         return counts * self.scale if self.scale != 1.0 else counts, last

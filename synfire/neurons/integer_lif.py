@@ -90,7 +90,9 @@ class IntegerLIF(SpikingNeuron):
         if window not in WINDOWS:
             raise ConfigError(f"window must be inclusive or exclusive, got {window!r}.")
         if not isinstance(levels, int) or isinstance(levels, bool) or levels < 1:
-            raise ConfigError(f"levels is the largest count of a timestep, an int of at least 1, got {levels!r}.")
+            raise ConfigError(
+                f"levels is the largest count of a timestep, an int of at least 1, got {levels!r}."
+            )
         super().__init__(
             timesteps,
             levels=levels,

@@ -23,7 +23,9 @@ def lower_integrate_fire(context: Any, node: Any) -> str:
     """IF, LIF, ParametricLIF, CubaLIF and IntegerLIF."""
     a = context.arguments(node)
     if a["v"] is not None or a["i"] is not None:
-        context.refuse(node, "a neuron that starts from a given state", "trace nets that start from rest")
+        context.refuse(
+            node, "a neuron that starts from a given state", "trace nets that start from rest"
+        )
     name: str = context.add(
         node,
         "Neuron",
@@ -40,7 +42,10 @@ def lower_integrate_fire(context: Any, node: Any) -> str:
             "current_decay": float(a["current_decay"]) if a["has_current"] else None,
             "scale": float(a["output_scale"]),
         },
-        weights={"decay": _parameter(context, a, "decay"), "threshold": _parameter(context, a, "threshold")},
+        weights={
+            "decay": _parameter(context, a, "decay"),
+            "threshold": _parameter(context, a, "threshold"),
+        },
     )
     return name
 
@@ -59,7 +64,8 @@ def lower_step_neuron(context: Any, node: Any) -> str:
         kind="count",
         attrs={"kind": "step", "name": a["name"], "levels": levels_of(a["name"]), "scale": 1.0},
         weights={
-            f"parameter.{key}": context.constant(value) for key, value in zip(names, a["values"], strict=True)
+            f"parameter.{key}": context.constant(value)
+            for key, value in zip(names, a["values"], strict=True)
         },
     )
     return name

@@ -79,5 +79,7 @@ def check_threshold(threshold: float) -> float:
 def check_decay(decay: float, name: str = "decay") -> float:
     """The decay, if it is a factor in [0, 1]."""
     if not 0 <= decay <= 1:
-        raise ConfigError(f"{name} is the factor kept from one step to the next, in [0, 1], got {decay}.")
+        raise ConfigError(
+            f"{name} is the factor kept from one step to the next, in [0, 1], got {decay}."
+        )
     return float(decay)

@@ -21,5 +21,7 @@ def decay_from_tau(tau: float, method: str = "euler") -> float:
     if method not in ("euler", "exact"):
         raise ConfigError(f"method must be euler or exact, got {method!r}.")
     if not tau > 0 or (method == "euler" and tau < 1):
-        raise ConfigError(f"a time constant in steps must be above 0 (euler: at least 1), got {tau}.")
+        raise ConfigError(
+            f"a time constant in steps must be above 0 (euler: at least 1), got {tau}."
+        )
     return 1 - 1 / tau if method == "euler" else math.exp(-1 / tau)

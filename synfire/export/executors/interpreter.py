@@ -204,19 +204,22 @@ class Interpreter:
         if self.mode == "integer":
             clipped = b.clip(u, 0, attrs["levels"])
             return Signal([b.quantise(clipped, attrs["rounding"])])
-        slots, potential = [], u
-        for slot in range(1, attrs["levels"] + 1):
-            spikes = b.cast(self._crosses(attrs["rounding"], potential, slot))
-            potential = potential - spikes
+        slots: list[Array] = []
+        potential, fired = u, u * 0
+        for _ in range(attrs["levels"]):
+            spikes = b.cast(self._crosses(attrs["rounding"], potential, fired))
+            potential, fired = potential - spikes, fired + spikes
             slots.append(spikes)
         return Signal(slots, thermometer=True)
 
     @staticmethod
-    def _crosses(rounding: str, potential: Array, slot: int) -> Array:
+    def _crosses(rounding: str, potential: Array, fired: Array) -> Array:
         if rounding == "floor":
             return potential >= 1.0
-        if rounding == "half_even" and slot % 2 == 1:  # a tie belongs to the even count
-            return potential > 0.5
+        if (
+            rounding == "half_even"
+        ):  # a tie goes to the even count, so it fires only after an odd one
+            return (potential > 0.5) | ((potential == 0.5) & (fired % 2 == 1))
         return potential >= 0.5
 
     def _reset(self, attrs: dict[str, Any], h: Array, count: Array, threshold: Array) -> Array:

@@ -87,7 +87,8 @@ class NumpyBackend:
         for offset in range(weight.shape[0]):
             chosen = pairs[pairs[:, 0] == offset]
             update = x[..., chosen[:, 1], :] @ weight[offset]
-            np.add.at(out, (..., chosen[:, 2], slice(None)), update)
+            place: Any = (..., chosen[:, 2], slice(None))
+            np.add.at(out, place, update)
         return out
 
     def pool(
@@ -105,7 +106,7 @@ class NumpyBackend:
         if kind == "max":
             return windows.max(axes)
         total: Array = windows.sum(axes)
-        return total / self.dtype.type(divisor) if kind == "avg" else total
+        return total if divisor is None else total / self.dtype.type(divisor)
 
     def upsample(self, x: Array, factor: list[int]) -> Array:
         for axis, times in enumerate(factor, start=2):
@@ -126,7 +127,9 @@ class NumpyBackend:
 
     def activation(self, x: Array, kind: str) -> Array:
         if kind not in _ACTIVATIONS:
-            raise GraphError(f"the numpy executor has no activation {kind!r}: run the graph on torch.")
+            raise GraphError(
+                f"the numpy executor has no activation {kind!r}: run the graph on torch."
+            )
         return _ACTIVATIONS[kind](x).astype(self.dtype)
 
     def layer_norm(self, x: Array, axes: int, epsilon: float) -> Array:

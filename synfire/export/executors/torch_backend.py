@@ -112,7 +112,7 @@ class TorchBackend:
             out: Tensor = max_pool(x, kernel, stride)
             return out
         total = _sum_pool(_pad(x, padding), kernel, stride)
-        return total / divisor if kind == "avg" else total
+        return total if divisor is None else total / divisor
 
     def upsample(self, x: Tensor, factor: list[int]) -> Tensor:
         for axis, times in enumerate(factor, start=2):

@@ -18,6 +18,7 @@ from synfire.kernels.integrate_fire.reference import RESETS, ROUNDINGS, Dynamics
 from synfire.kernels.surrogates import BUMPS, Surrogate
 
 UNITS = ("count", "membrane")
+_ARCTAN = Surrogate("arctan")
 
 
 def state_dtype(dtype: torch.dtype) -> torch.dtype:
@@ -65,7 +66,9 @@ def _dynamics(
 
 def _check(x: Tensor, v: Tensor | None, i: Tensor | None, timesteps: int) -> None:
     if not x.is_floating_point():
-        raise InputError(f"a neuron takes a floating-point input, got {x.dtype}: convert with x.float().")
+        raise InputError(
+            f"a neuron takes a floating-point input, got {x.dtype}: convert with x.float()."
+        )
     if x.ndim < 1:
         raise InputError("a neuron takes a folded tensor [T*B, ...], got a scalar.")
     if timesteps < 1:
@@ -104,7 +107,9 @@ def _reduce_parameter(grad: Tensor, value: Tensor) -> Tensor:
     """Sum a state-shaped gradient to the shape of the learnable parameter."""
     if value.numel() == 1:
         return grad.sum().reshape(value.shape).to(value.dtype)
-    return grad.sum(dim=[d for d in range(grad.ndim) if d != 1]).reshape(value.shape).to(value.dtype)
+    return (
+        grad.sum(dim=[d for d in range(grad.ndim) if d != 1]).reshape(value.shape).to(value.dtype)
+    )
 
 
 def _rest(x: Tensor, state: Tensor | None, timesteps: int) -> Tensor:
@@ -225,13 +230,12 @@ def integrate_fire_backward_op(
         g_x, g_v, g_i, g_decay, g_threshold = reference.backward(
             grad_counts, grad_v, grad_current, steps.to(v0.dtype), v0, i0, beta, theta, dynamics
         )
-    empty = x.new_empty(0)
     return (
         g_x.to(x.dtype).reshape(x.shape),
         g_v,
-        empty if g_i is None else g_i,
-        empty if decay is None else _reduce_parameter(g_decay, decay),
-        empty if threshold is None else _reduce_parameter(g_threshold, threshold),
+        x.new_empty(0) if g_i is None else g_i,  # outputs may not alias: one empty tensor each
+        x.new_empty(0) if decay is None else _reduce_parameter(g_decay, decay),
+        x.new_empty(0) if threshold is None else _reduce_parameter(g_threshold, threshold),
     )
 
 
@@ -239,13 +243,12 @@ def integrate_fire_backward_op(
 def _(grad_out, grad_v, grad_i, x, v, i, decay, threshold, timesteps, *constants):  # type: ignore[no-untyped-def]
     has_current = constants[11]
     state = x.new_empty((x.shape[0] // timesteps, *x.shape[1:]), dtype=state_dtype(x.dtype))
-    empty = x.new_empty(0)
     return (
         torch.empty_like(x, memory_format=torch.contiguous_format),
         state,
-        torch.empty_like(state) if has_current else empty,
-        empty if decay is None else torch.empty_like(decay),
-        empty.clone() if threshold is None else torch.empty_like(threshold),
+        torch.empty_like(state) if has_current else x.new_empty(0),
+        x.new_empty(0) if decay is None else torch.empty_like(decay),
+        x.new_empty(0) if threshold is None else torch.empty_like(threshold),
     )
 
 
@@ -289,7 +292,7 @@ def integrate_fire(
     input_gain: float = 1.0,
     decay_input: bool = False,
     current_decay: float | None = None,
-    surrogate: Surrogate = Surrogate("arctan"),
+    surrogate: Surrogate = _ARCTAN,
     inclusive: bool = True,
     unit: str = "membrane",
 ) -> tuple[Tensor, Tensor, Tensor | None]:

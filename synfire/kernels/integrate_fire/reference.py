@@ -96,7 +96,7 @@ def forward(
     threshold: Tensor | float,
     dynamics: Dynamics,
 ) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
-    """Counts [T, B, ...], last membrane, last current (None without a current filter), charged membranes [T, B, ...]."""
+    """Counts [T, B, ...], last membrane, last current (None without a filter), charged membranes [T, B, ...]."""
     counts, charged = [], []
     gain = _input_gain(decay, dynamics)
     for x_t in x.unbind(0):  # never x[t]: the backward of indexing is quadratic in T
