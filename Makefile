@@ -6,7 +6,7 @@
 # PYTEST_ARGS="-k native"  what pytest gets besides the configuration
 
 PYTHON ?= python3
-PYTEST_ARGS ?= -n 2 --dist worksteal
+PYTEST_ARGS ?= -n 2 --dist loadgroup
 
 ifdef USE_SYSTEM_TORCH
 VENV := .venv-system-torch
@@ -61,6 +61,6 @@ $(VENV)/.train: $(VENV)/.made $(BUILD_FILES)
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.made $(BUILD_FILES)
-	@echo "Installing synfire and what tests need into $(VENV) (two minutes, once) ..."
-	$(PIP_INSTALL) -e ".[train,export,dev]"
+	@echo "Installing synfire and what tests need into $(VENV) (a minute, once) ..."
+	$(PIP_INSTALL) -e ".[train,dev]"
 	@touch $@ $(VENV)/.train
