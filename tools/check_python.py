@@ -7,22 +7,22 @@ import sys
 
 
 def problem(modules):
-    """What is wrong, or None."""
+    """What is wrong, or None. Reads as Python 2 too, which is the first that may be asked."""
     if sys.version_info < (3, 10):
-        return f"Synfire needs Python 3.10 or newer, this is {sys.version.split()[0]}"
+        return "Synfire needs Python 3.10 or newer, this is %d.%d" % sys.version_info[:2]
     from importlib.util import find_spec
 
-    if sys.platform != "win32" and find_spec("ensurepip") is None:
+    if find_spec("ensurepip") is None:
         return "this Python cannot make environments: install its venv package (python3-venv)"
+    if modules and sys.prefix != sys.base_prefix:
+        return "a virtual environment cannot lend its packages: name the Python it was made with"
     missing = [name for name in modules if find_spec(name) is None]
-    if not missing:
-        return None
-    if sys.prefix != sys.base_prefix:
-        return f"a virtual environment cannot lend its {missing[0]}: name the Python below it"
-    return f"this Python has no {missing[0]} to lend: install it, or leave out USE_SYSTEM_TORCH"
+    if missing:
+        return "this Python has no %s to lend: install it there" % " and ".join(missing)
+    return None
 
 
 if __name__ == "__main__":
     found = problem(sys.argv[1:])
     if found:
-        sys.exit(f"{found} ({sys.executable}); choose another with make PYTHON=...")
+        sys.exit("%s (%s); choose another with make PYTHON=..." % (found, sys.executable))
