@@ -36,11 +36,13 @@ class Stream:
                 f"a Stream needs a container that knows time, got {type(net).__name__}: "
                 "wrap the net in synfire.TimeFolded."
             )
+        _refuse_compiled(net)
         self.net = net
         self.state: dict[tuple[str, int], State] = {}
         self.steps = 0
-        self._paths = {id(module): path for path, module in net.named_modules()}
+        self._batch: int | None = None
 
+    @torch.compiler.disable  # compiled neurons see no context, and would start from rest
     def __call__(self, x_t: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """One timestep: [B, ...] to the net's output of this step, before the readout."""
         training = [path for path, m in self.net.named_modules() if m.training]
@@ -51,22 +53,32 @@ class Stream:
         self._check_batch(x_t)
         if self.net.encoder is not None:
             x_t = self.net.encoder.step(x_t, self.steps, self.net.timesteps, generator=generator)
-        with time_context(TimeContext(1, states=self.state, paths=self._paths)):
+        states = dict(self.state)  # a call that fails leaves the stream where it was
+        paths = {id(module): path for path, module in self.net.named_modules()}
+        with time_context(TimeContext(1, states=states, paths=paths)):
             out = self.net.forward_steps(x_t)
+        self.state, self._batch = states, x_t.shape[0]
         self.steps += 1
         return out
 
     def _check_batch(self, x_t: Tensor) -> None:
-        for state in self.state.values():
-            for tensor in state.values():
-                if tensor.shape[:1] != x_t.shape[:1]:
-                    raise InputError(
-                        f"this stream began with a batch of {tensor.shape[0]}, got {x_t.shape[0]}: "
-                        "keep the batch size, or call stream.reset()."
-                    )
-                return
+        if self._batch is not None and x_t.shape[0] != self._batch:
+            raise InputError(
+                f"this stream began with a batch of {self._batch}, got {x_t.shape[0]}: "
+                "keep the batch size, or call stream.reset()."
+            )
 
     def reset(self) -> None:
         """Back to rest."""
         self.state = {}
         self.steps = 0
+        self._batch = None
+
+
+def _refuse_compiled(net: Folded) -> None:
+    for path, module in net.named_modules():
+        if "_orig_mod" in module._modules or module._compiled_call_impl is not None:
+            raise ConfigError(
+                f"a Stream runs its net uncompiled, but {path or 'the net'} went through torch.compile: "
+                "stream the net that was compiled."
+            )
