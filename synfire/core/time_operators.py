@@ -1,6 +1,7 @@
 """Operators of the time axis: the only places besides neurons that know how T is folded into the batch.
 
 Each takes or gives the folded tensor and an int ``timesteps``, so that ``torch.export`` never sees a reshape of time.
+Results are contiguous whatever the input's layout, as the fake forms promise to compilers.
 """
 
 from __future__ import annotations
@@ -11,14 +12,10 @@ import torch
 from torch import Tensor
 
 
-def _spread(x: Tensor, timesteps: int) -> Tensor:
-    return x.unsqueeze(0).expand(timesteps, *x.shape).reshape(timesteps * x.shape[0], *x.shape[1:])
-
-
 @torch.library.custom_op("synfire::repeat_time", mutates_args=())
 def repeat_time(x: Tensor, timesteps: int) -> Tensor:
     """Show a static input at each timestep: [B, ...] to [T*B, ...]."""
-    return _spread(x, timesteps).clone()
+    return torch.cat([x.contiguous()] * timesteps)
 
 
 @repeat_time.register_fake
@@ -29,7 +26,7 @@ def _(x, timesteps):  # type: ignore[no-untyped-def]
 @torch.library.custom_op("synfire::sum_time", mutates_args=())
 def sum_time(x: Tensor, timesteps: int) -> Tensor:
     """Sum over time: [T*B, ...] to [B, ...]."""
-    return x.reshape(timesteps, x.shape[0] // timesteps, *x.shape[1:]).sum(0)
+    return x.reshape(timesteps, x.shape[0] // timesteps, *x.shape[1:]).sum(0).contiguous()
 
 
 @sum_time.register_fake
@@ -41,7 +38,7 @@ def _(x, timesteps):  # type: ignore[no-untyped-def]
 def last_time(x: Tensor, timesteps: int) -> Tensor:
     """The last timestep: [T*B, ...] to [B, ...]."""
     batch = x.shape[0] // timesteps
-    return x[x.shape[0] - batch :].clone()
+    return x[x.shape[0] - batch :].clone(memory_format=torch.contiguous_format)
 
 
 @last_time.register_fake
@@ -51,7 +48,8 @@ def _(x, timesteps):  # type: ignore[no-untyped-def]
 
 @torch.library.custom_op("synfire::last_time_backward", mutates_args=())
 def _last_time_backward(grad: Tensor, timesteps: int) -> Tensor:
-    return torch.cat([grad.new_zeros(((timesteps - 1) * grad.shape[0], *grad.shape[1:])), grad])
+    silent = grad.new_zeros(((timesteps - 1) * grad.shape[0], *grad.shape[1:]))
+    return torch.cat([silent, grad.contiguous()])
 
 
 @_last_time_backward.register_fake
