@@ -54,6 +54,10 @@ class UnknownNameError(SynfireError, KeyError):
         )
         self.message = f"unknown {kind} {name!r}: {hint}"
         super().__init__(self.message)
+        self._made_of = kind, name, names
+
+    def __reduce__(self) -> tuple[type[UnknownNameError], tuple[str, str, list[str]]]:
+        return type(self), self._made_of  # an error of a worker process arrives whole
 
     def __str__(self) -> str:  # KeyError would print the repr
         return self.message
@@ -79,3 +83,6 @@ class LoweringError(SynfireError, ValueError):
         self.problems = list(problems)
         lines = "\n  ".join(str(problem) for problem in self.problems)
         super().__init__(f"{len(self.problems)} operation(s) cannot be lowered:\n  {lines}")
+
+    def __reduce__(self) -> tuple[type[LoweringError], tuple[list[Problem]]]:
+        return type(self), (self.problems,)
