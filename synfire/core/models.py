@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from synfire.core import registry
-from synfire.core.errors import CheckpointError, ConfigError, RunExistsError
+from synfire.core.errors import CheckpointError, ConfigError, RunExistsError, UnknownNameError
 from synfire.core.files import folder_atomic, write_json
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
@@ -66,7 +66,7 @@ def _pretrained(name: str, weights: str, options: dict[str, Any]) -> Any:
     net = load(folder)
     fixed = net.config["options"]
     for key, value in options.items():
-        if key not in fixed or fixed[key] != value:
+        if key not in fixed or _tuples(fixed[key]) != _tuples(value):
             raise ConfigError(
                 f"the weights {weights!r} of {name!r} were trained with {key}={fixed.get(key, 'its default')!r}, "
                 f"got {value!r}: leave the option out, or build the model without pretrained."
@@ -77,11 +77,26 @@ def _pretrained(name: str, weights: str, options: dict[str, Any]) -> Any:
 def save(net: nn.Module, folder: Path | str, overwrite: bool = False) -> Path:
     """Write a model made by :func:`create_model`: ``model.safetensors`` and ``config.json``, both or none.
 
+    T is written as it is now, after any :func:`synfire.set_timesteps`. ``overwrite`` replaces a saved model, never
+    other files.
+
     Raises:
-        ConfigError: the net has no model name. RunExistsError: a model lies in ``folder`` already.
+        ConfigError: the net has no model name, or an option that JSON cannot hold (an encoder object).
+        RunExistsError: ``folder`` is not empty.
     """
     from safetensors.torch import save_file
 
+    folder = Path(folder)
+    config = _config_now(net)
+    _refuse_occupied(folder, overwrite)
+    state = {key: value.detach().contiguous().cpu() for key, value in net.state_dict().items()}
+    with folder_atomic(folder) as temporary:
+        save_file(state, temporary / WEIGHTS)
+        write_json(temporary / CONFIG, config)
+    return folder
+
+
+def _config_now(net: nn.Module) -> dict[str, Any]:
     import synfire
 
     config = getattr(net, "config", None)
@@ -90,18 +105,37 @@ def save(net: nn.Module, folder: Path | str, overwrite: bool = False) -> Path:
             f"save takes a model of synfire.create_model, got {type(net).__name__}: keep your own modules "
             "with torch.save(net.state_dict(), ...), or export them with synfire.export.trace."
         )
-    folder = Path(folder)
-    if folder.exists() and any(folder.iterdir()) and not overwrite:
+    options = dict(config["options"])
+    if hasattr(net, "timesteps"):
+        options["timesteps"] = net.timesteps
+    for key, value in options.items():
+        try:
+            json.dumps(value)
+        except TypeError as error:
+            raise ConfigError(
+                f"{CONFIG} cannot hold the option {key}={value!r}: build the model without it, and set "
+                f"net.{key} after loading."
+            ) from error
+    return {**config, "options": options, "synfire": synfire.__version__}
+
+
+def _refuse_occupied(folder: Path, overwrite: bool) -> None:
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise RunExistsError(f"{folder} is a file: name a folder to save a model in.")
+    present = {path.name for path in folder.iterdir()}
+    if present and not overwrite:
         raise RunExistsError(f"{folder} is not empty: name another folder, or overwrite=True.")
-    state = {key: value.detach().contiguous().cpu() for key, value in net.state_dict().items()}
-    with folder_atomic(folder) as temporary:
-        save_file(state, temporary / WEIGHTS)
-        write_json(temporary / CONFIG, {**config, "synfire": synfire.__version__})
-    return folder
+    if others := sorted(present - {CONFIG, WEIGHTS}):
+        raise RunExistsError(
+            f"{folder} holds {others[0]!r}, which is no part of a saved model and would be lost: "
+            "name another folder."
+        )
 
 
 def load(folder: Path | str) -> Any:
-    """Read a model written by :func:`save`, in eval mode.
+    """Read a model written by :func:`save`, in eval mode, in the dtype that it was saved in.
 
     Raises:
         CheckpointError: a file is missing or damaged, or tensors do not fit; the message names it.
@@ -112,12 +146,17 @@ def load(folder: Path | str) -> Any:
             raise CheckpointError(f"expected a saved model in {folder}, but it has no {name}.")
     try:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        model, options = config["model"], config["options"]
+        model, options = str(config["model"]), dict(config["options"])
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
             f"{folder / CONFIG} is damaged: expected a model and its options."
         ) from error
-    net = create_model(model, **{k: _tuples(v) for k, v in options.items()})
+    try:
+        net = create_model(model, **{key: _tuples(value) for key, value in options.items()})
+    except (ConfigError, UnknownNameError) as error:
+        raise CheckpointError(
+            f"{folder / CONFIG} names no model that can be built: {error}"
+        ) from error
     _load_weights(net, folder / WEIGHTS)
     net.config = {"model": model, "options": options}
     return net.eval()
@@ -136,7 +175,7 @@ def _load_weights(net: nn.Module, path: Path) -> None:
     except (SafetensorError, ValueError) as error:
         raise CheckpointError(f"{path} is damaged: {error}.") from error
     try:
-        net.load_state_dict(state)
+        net.load_state_dict(state, assign=True)  # copying would round a float64 model to float32
     except RuntimeError as error:
         first = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
         raise CheckpointError(f"{path} does not fit its {CONFIG}: {first}") from error
