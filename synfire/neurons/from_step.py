@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copyreg
+import importlib
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -16,15 +18,19 @@ from synfire.core.tracing import is_tracing
 from synfire.core.user_steps import register_step, step_function
 
 StepFunction = Callable[..., tuple[Tensor, State]]
-_levels: dict[str, int] = {}
+_classes: dict[str, type[StepNeuron]] = {}
 
 
 def levels_of(step_name: str) -> int:
     """Largest count of the neuron made of a registered step function."""
-    return _levels[step_name]
+    return _classes[step_name].levels_made
 
 
-class StepNeuron(Neuron):
+class _Made(type):
+    """The type of classes that no module holds by name: they are pickled by the name of their step function."""
+
+
+class StepNeuron(Neuron, metaclass=_Made):
     """Base of the classes that :func:`neuron_from_step` makes."""
 
     step: Callable[..., tuple[Tensor, State]]
@@ -50,12 +56,36 @@ class StepNeuron(Neuron):
     def run(self, x: Tensor, state: State | None, timesteps: int) -> tuple[Tensor, State]:
         values = dict(self.values.items())
         if is_tracing():
+            _refuse_superseded(type(self))
             counts = step_neuron_op(
                 x, self.step_name, timesteps, " ".join(values), list(values.values())
             )
             return counts * self.scale if self.scale != 1.0 else counts, {}
         counts, last = _sequence(type(self).step, x, state or {}, timesteps, values)
         return counts * self.scale if self.scale != 1.0 else counts, last
+
+
+def _class_made_in(module: str, step_name: str) -> type[StepNeuron]:
+    importlib.import_module(module)
+    step_function(step_name)  # refuses an unknown name
+    return _classes[step_name]
+
+
+def _reduce_class(made: type[StepNeuron]) -> tuple[Any, ...]:
+    _refuse_superseded(made)
+    return _class_made_in, (made.__module__, made.step_name)
+
+
+copyreg.pickle(_Made, _reduce_class)  # type: ignore[arg-type]
+
+
+def _refuse_superseded(made: type[StepNeuron]) -> None:
+    """Traces, saved graphs and pickles know a step by its name, so the name must still lead to it."""
+    if _classes.get(made.step_name) is not made:
+        raise ConfigError(
+            f"another neuron was made later of a step function named {made.step_name!r}, by which traces and "
+            "pickles know it: give each its own name with neuron_from_step(..., name=...)."
+        )
 
 
 def _sequence(
@@ -99,7 +129,7 @@ def neuron_from_step(
         state: names of the state variables.
         parameters: learnable scalars with their initial values, handed to ``step`` as keyword tensors.
         levels: largest count of one timestep.
-        name: under which saved graphs find the function again; by default its module and name.
+        name: under which saved graphs and pickles find the function again; by default its module and name.
         compiled: run the step through ``torch.compile`` outside of traces.
 
     Returns:
@@ -124,7 +154,6 @@ def neuron_from_step(
         raise ConfigError(f"the step function does not take the parameter {lacking[0]!r}.")
     step_name = name or f"{step.__module__}.{step.__qualname__}"
     register_step(step_name, _from_rest(step, state))
-    _levels[step_name] = levels
     run: StepFunction = torch.compile(step) if compiled else step
     members: dict[str, Any] = {
         "step": staticmethod(_from_rest(run, state)),
@@ -132,9 +161,12 @@ def neuron_from_step(
         "initial": dict(parameters or {}),
         "levels_made": levels,
         "compiled": compiled,
+        "__module__": step.__module__,
         "__doc__": step.__doc__ or f"Neuron made of the step function {step_name}.",
     }
-    return type(step.__name__, (StepNeuron,), members)
+    made = cast(type[StepNeuron], _Made(step.__name__, (StepNeuron,), members))
+    _classes[step_name] = made
+    return made
 
 
 def _from_rest(step: StepFunction, names: tuple[str, ...]) -> StepFunction:
