@@ -11,28 +11,39 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from synfire.core.errors import InputError
+from synfire.core.errors import ConfigError, InputError
 from synfire.core.time import State
-from synfire.kernels.integrate_fire import integrate_fire
+from synfire.kernels.integrate_fire import check_levels, integrate_fire
 from synfire.kernels.surrogates import Surrogate, as_surrogate
 
 __all__ = ["cuba_lif", "if_", "integer_lif", "lif", "spike"]
 
 
 def _run(
-    x: Tensor, state: State | None, surrogate: str | Surrogate, options: dict[str, Any]
+    x: Tensor,
+    state: State | None,
+    surrogate: str | Surrogate,
+    options: dict[str, Any],
+    **own: Any,
 ) -> tuple[Tensor, State]:
     if x.ndim < 2:
         raise InputError(f"expected a timed input [T, B, ...], got shape {tuple(x.shape)}.")
     if x.shape[0] == 0:
         raise InputError("expected at least one timestep [T, B, ...], got T = 0.")
     state = state or {}
+    known = ("v", "i") if own.get("current_decay") is not None else ("v",)
+    if unknown := sorted(set(state) - set(known)):
+        raise InputError(
+            f"a state of this neuron holds {' and '.join(known)}, got {unknown[0]!r}: hand over the state that "
+            "an earlier call returned, or None for rest."
+        )
     out, v, i = integrate_fire(
         x.flatten(0, 1),
         x.shape[0],
         v=state.get("v"),
         i=state.get("i"),
         surrogate=as_surrogate(surrogate),
+        **own,
         **options,
     )
     return out.reshape(x.shape), {"v": v} if i is None else {"v": v, "i": i}
@@ -54,8 +65,7 @@ def if_(
         >>> spikes.flatten().tolist(), state["v"].tolist()
         ([0.0, 1.0, 0.0], [0.5])
     """
-    options |= {"threshold": threshold, "reset": reset, "decay": 1.0}
-    return _run(x, state, surrogate, options)
+    return _run(x, state, surrogate, options, threshold=threshold, reset=reset, decay=1.0)
 
 
 def lif(
@@ -75,8 +85,7 @@ def lif(
         >>> spikes.flatten().tolist()
         [0.0, 1.0, 0.0]
     """
-    options |= {"decay": decay, "threshold": threshold, "reset": reset}
-    return _run(x, state, surrogate, options)
+    return _run(x, state, surrogate, options, decay=decay, threshold=threshold, reset=reset)
 
 
 def cuba_lif(
@@ -96,13 +105,16 @@ def cuba_lif(
         >>> cuba_lif(torch.ones(2, 1), current_decay=0.5)[1]["i"].tolist()
         [1.5]
     """
-    options |= {
-        "current_decay": current_decay,
-        "decay": decay,
-        "threshold": threshold,
-        "reset": reset,
-    }
-    return _run(x, state, surrogate, options)
+    return _run(
+        x,
+        state,
+        surrogate,
+        options,
+        current_decay=current_decay,
+        decay=decay,
+        threshold=threshold,
+        reset=reset,
+    )
 
 
 def integer_lif(
@@ -128,12 +140,21 @@ def integer_lif(
         [4.0, 0.0, 3.0]
     """
     if window not in ("inclusive", "exclusive"):
-        raise InputError(f"window must be inclusive or exclusive, got {window!r}.")
-    options |= {
-        "levels": levels, "decay": decay, "threshold": threshold, "rounding": rounding, "reset": reset,
-        "output_scale": 1 / levels if normalize else 1.0, "inclusive": window == "inclusive", "unit": "count",
-    }  # fmt: skip
-    return _run(x, state, surrogate, options)
+        raise ConfigError(f"window must be inclusive or exclusive, got {window!r}.")
+    return _run(
+        x,
+        state,
+        surrogate,
+        options,
+        levels=levels,
+        decay=decay,
+        threshold=threshold,
+        rounding=rounding,
+        reset=reset,
+        output_scale=1 / check_levels(levels) if normalize else 1.0,
+        inclusive=window == "inclusive",
+        unit="count",
+    )
 
 
 class _Spike(torch.autograd.Function):

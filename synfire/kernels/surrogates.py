@@ -69,4 +69,10 @@ class Surrogate:
 
 def as_surrogate(surrogate: str | Surrogate) -> Surrogate:
     """A Surrogate from its name (width and scale 1) or itself."""
-    return Surrogate(surrogate) if isinstance(surrogate, str) else surrogate
+    if isinstance(surrogate, Surrogate):
+        return surrogate
+    if not isinstance(surrogate, str):
+        raise ConfigError(
+            f"a surrogate is a name ({', '.join(BUMPS)}) or a Surrogate, got {surrogate!r}."
+        )
+    return Surrogate(surrogate)

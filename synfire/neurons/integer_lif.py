@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from synfire.core.errors import ConfigError, UnknownNameError
+from synfire.kernels.integrate_fire import check_levels
 from synfire.kernels.integrate_fire.reference import ROUNDINGS
 from synfire.kernels.surrogates import Surrogate
 from synfire.neurons.spiking import SpikingNeuron, check_decay, check_threshold
@@ -89,10 +90,7 @@ class IntegerLIF(SpikingNeuron):
             raise ConfigError(f"rounding must be one of {', '.join(ROUNDINGS)}, got {rounding!r}.")
         if window not in WINDOWS:
             raise ConfigError(f"window must be inclusive or exclusive, got {window!r}.")
-        if not isinstance(levels, int) or isinstance(levels, bool) or levels < 1:
-            raise ConfigError(
-                f"levels is the largest count of a timestep, an int of at least 1, got {levels!r}."
-            )
+        check_levels(levels)
         super().__init__(
             timesteps,
             levels=levels,

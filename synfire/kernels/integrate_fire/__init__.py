@@ -15,7 +15,7 @@ from synfire.core.errors import ConfigError, InputError
 from synfire.kernels import native
 from synfire.kernels.integrate_fire import reference
 from synfire.kernels.integrate_fire.reference import RESETS, ROUNDINGS, Dynamics
-from synfire.kernels.surrogates import BUMPS, Surrogate
+from synfire.kernels.surrogates import Surrogate
 
 UNITS = ("count", "membrane")
 _ARCTAN = Surrogate("arctan")
@@ -24,6 +24,15 @@ _ARCTAN = Surrogate("arctan")
 def state_dtype(dtype: torch.dtype) -> torch.dtype:
     """Membranes are float64 for float64 inputs, else float32."""
     return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+def check_levels(levels: int) -> int:
+    """The number of levels, if it is an int of at least 1."""
+    if not isinstance(levels, int) or isinstance(levels, bool) or levels < 1:
+        raise ConfigError(
+            f"levels is the largest count of a timestep, an int of at least 1, got {levels!r}."
+        )
+    return levels
 
 
 def _dynamics(
@@ -41,14 +50,18 @@ def _dynamics(
     inclusive: bool,
     unit: str,
 ) -> Dynamics:
-    if levels < 1:
-        raise ConfigError(f"levels is the largest count of a timestep: at least 1, got {levels}.")
+    check_levels(levels)
     if rounding not in ROUNDINGS:
         raise ConfigError(f"rounding must be one of {', '.join(ROUNDINGS)}, got {rounding!r}.")
     if reset not in RESETS:
         raise ConfigError(f"reset must be one of {', '.join(RESETS)}, got {reset!r}.")
     if unit not in UNITS:
         raise ConfigError(f"unit must be one of {', '.join(UNITS)}, got {unit!r}.")
+    if unit == "membrane" and levels > 1:
+        raise ConfigError(
+            f"unit='membrane' measures the distance to the one threshold of a binary neuron, got levels={levels}: "
+            "use unit='count' (F.integer_lif)."
+        )
     return Dynamics(
         levels=levels,
         rounding=rounding,
@@ -223,8 +236,18 @@ def integrate_fire_backward_op(
     grad_v = grad_v.to(v0.dtype).reshape(v0.shape)
     grad_current = grad_i.to(v0.dtype).reshape(v0.shape) if has_current else None
     if native.takes(steps) and native.takes(grad_counts):
+        wanted = decay is not None or threshold is not None
         g_x, g_v, g_i, g_decay, g_threshold = native.integrate_fire_backward(
-            grad_counts, grad_v, grad_current, steps, v0, i0, beta, theta, dynamics
+            grad_counts,
+            grad_v,
+            grad_current,
+            steps,
+            v0,
+            i0,
+            beta,
+            theta,
+            dynamics,
+            parameters=wanted,
         )
     else:
         g_x, g_v, g_i, g_decay, g_threshold = reference.backward(
@@ -234,8 +257,10 @@ def integrate_fire_backward_op(
         g_x.to(x.dtype).reshape(x.shape),
         g_v,
         x.new_empty(0) if g_i is None else g_i,  # outputs may not alias: one empty tensor each
-        x.new_empty(0) if decay is None else _reduce_parameter(g_decay, decay),
-        x.new_empty(0) if threshold is None else _reduce_parameter(g_threshold, threshold),
+        x.new_empty(0) if g_decay is None or decay is None else _reduce_parameter(g_decay, decay),
+        x.new_empty(0)
+        if g_threshold is None or threshold is None
+        else _reduce_parameter(g_threshold, threshold),
     )
 
 
@@ -310,8 +335,8 @@ def integrate_fire(
         counts * output_scale [T*B, ...] in x's dtype; last membrane and last current [B, ...] in float32
         (float64 for float64), the current None without ``current_decay``.
     """
-    if surrogate.name not in BUMPS:
-        raise ConfigError(f"unknown surrogate {surrogate.name!r}.")
+    if not isinstance(threshold, Tensor) and not threshold > 0:
+        raise ConfigError(f"a threshold must be positive, got {threshold}.")
     learnable_decay = isinstance(decay, Tensor)
     learnable_threshold = isinstance(threshold, Tensor)
     out, v_last, i_last = integrate_fire_op(
