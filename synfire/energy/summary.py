@@ -40,14 +40,28 @@ def joules(picojoules: float) -> str:
         >>> joules(34.6e9), joules(123456.0), joules(0.42)
         ('35 mJ', '0.12 µJ', '0.42 pJ')
     """
+    if picojoules == 0:
+        return "0 pJ"
     for prefix, size in (("p", 1.0), ("n", 1e3), ("µ", 1e6), ("m", 1e9)):
         if abs(picojoules) < 100 * size:
             return f"{_two_digits(picojoules / size)} {prefix}J"
     return f"{_two_digits(picojoules / 1e12)} J"
 
 
+def span(low: float, high: float) -> str:
+    """An interval in picojoules.
+
+    Example:
+        >>> span(120e3, 340e3), span(8e3, 340e3)
+        ('0.12 to 0.34 µJ', '8.0 nJ to 0.34 µJ')
+    """
+    first, last = joules(low), joules(high)
+    unit = last.split()[1]
+    return f"{first.removesuffix(' ' + unit)} to {last}"
+
+
 def _two_digits(value: float) -> str:
-    text = f"{value:.2g}"
+    text = f"{value:#.2g}".rstrip(".")
     return f"{float(text):.0f}" if "e" in text else text
 
 
@@ -161,7 +175,7 @@ def _energy_row(estimate: Estimate) -> tuple[str, str, str, str]:
     return (
         NET_NAMES[estimate.net],
         joules(estimate.picojoules),
-        f"{joules(estimate.low)} to {joules(estimate.high)}",
+        span(estimate.low, estimate.high),
         estimate.dominant,
     )
 

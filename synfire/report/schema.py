@@ -1,4 +1,4 @@
-"""What ``write_report`` takes: one plain dict, kept as ``results.json`` beside the page.
+"""What ``write_report`` takes: one plain dict, which commands keep as ``results.json``.
 
 Every section is optional and appears on the page exactly if its key is there. Values are what JSON
 holds: numbers, strings, lists, dicts; arrays are given as lists (``array.tolist()``). Shares are in
