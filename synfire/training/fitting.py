@@ -26,6 +26,7 @@ from synfire.core.neuron import named_neurons
 from synfire.core.optional import require
 from synfire.datasets import Splits
 from synfire.training.budget import OperationMeter
+from synfire.training.memory import keep_freed_memory
 from synfire.training.recipe import Recipe, load_recipe
 from synfire.training.sampling import BatchView, InOrder, SeededBatches
 from synfire.training.seeding import Stream, derive_seed
@@ -110,12 +111,15 @@ def fit(
     """
     require("lightning.pytorch", "train")
     out = Path(out)
-    main = _prepare(recipe, out, overwrite)
+    if not overwrite:
+        refuse_finished(out)
     if recipe.train.threads:
         torch.set_num_threads(recipe.train.threads)
+    keep_freed_memory()
     splits = splits or recipe.data.load()
     own = net is None
     net = build_net(recipe, splits) if net is None else net
+    main = _prepare(recipe, out, overwrite)  # last: a mistake above leaves the folder as it was
     began = time.perf_counter()
     with _quiet():
         history, state = _run(recipe, out, splits, net, progress)
@@ -152,8 +156,7 @@ def _prepare(recipe: Recipe, out: Path, overwrite: bool) -> bool:
             (out / name).unlink(missing_ok=True)
         for name in ("logs", MODEL):
             shutil.rmtree(out / name, ignore_errors=True)
-    refuse_finished(out)
-    if (out / RECIPE).is_file():
+    if (out / LAST).is_file() and (out / RECIPE).is_file():
         _refuse_other(load_recipe(out / RECIPE), recipe, out)
     recipe.save(out / RECIPE)
     return True

@@ -57,7 +57,7 @@ class ShowProgress(Callback):
         if trainer.is_global_zero and pl_module.history:
             seconds = time.perf_counter() - self.began
             line = describe(pl_module.history[-1], trainer.max_epochs or 1)
-            self.console.print(f"{self.title}: {line}  ({seconds:.0f} s)", highlight=False)
+            self.console.print(f"{self.title}: {line}  ({seconds:.0f} s)", highlight=False, soft_wrap=True)
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
@@ -75,7 +75,7 @@ class ShowProgress(Callback):
         if self.bar is not None:
             self.bar.update(self.task, description=f"{self.title}: {line}")
         elif int(record["epoch"]) % max(1, epochs // LINES) == 0:
-            self.console.print(f"{self.title}: {line}", highlight=False)
+            self.console.print(f"{self.title}: {line}", highlight=False, soft_wrap=True)
 
 
 def describe(record: dict[str, float], epochs: int) -> str:

@@ -179,9 +179,9 @@ def load_recipe(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     return Recipe(name=parsed["name"], data=_build(dataset, parsed["data"], "data"), **sections)
 
 
-def recipe_help(dataset: str = "digits") -> str:
-    """Every parameter of a recipe with type, default and meaning."""
-    return str(_parser(datasets[dataset]).format_help())
+def recipe_help(recipe: Recipe) -> str:
+    """Every parameter that ``recipe`` has, with type, default and meaning."""
+    return str(_parser(type(recipe.data)).format_help())
 
 
 def _parser(dataset: type[Dataset]) -> Any:

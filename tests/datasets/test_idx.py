@@ -1,5 +1,4 @@
 import gzip
-import os
 import struct
 from pathlib import Path
 
@@ -98,11 +97,8 @@ def test_root_is_needed_and_checked(tmp_path: Path) -> None:
 
 
 @pytest.mark.realdata
-def test_real_mnist() -> None:
-    root = os.environ.get("SYNFIRE_DATA")
-    if not root:
-        pytest.skip("SYNFIRE_DATA is not set")
-    splits = load_dataset("mnist", root=f"{root}/image/mnist", validation=0.1)
+def test_real_mnist(data_root: Path) -> None:
+    splits = load_dataset("mnist", root=str(data_root / "image/mnist"), validation=0.1)
     assert len(splits.train) + len(splits.validation) == 60_000
     assert abs(len(splits.validation) - 6_000) < 10
     assert len(splits.test) == 10_000
@@ -112,10 +108,8 @@ def test_real_mnist() -> None:
 
 
 @pytest.mark.realdata
-def test_real_fashion_mnist_subset() -> None:
-    root = os.environ.get("SYNFIRE_DATA")
-    if not root:
-        pytest.skip("SYNFIRE_DATA is not set")
-    splits = load_dataset("fashion_mnist", root=f"{root}/image/fashion-mnist-subset")
+def test_real_fashion_mnist_subset(data_root: Path) -> None:
+    folder = data_root / "image/fashion-mnist-subset"
+    splits = load_dataset("fashion_mnist", root=str(folder))
     assert (len(splits.train), len(splits.test)) == (500, 100)
     assert splits.train.labels.bincount().tolist() == [50] * 10

@@ -1,4 +1,3 @@
-import os
 from pathlib import Path
 
 import numpy as np
@@ -75,11 +74,9 @@ def test_folders_must_agree(root: Path) -> None:
 
 
 @pytest.mark.realdata
-def test_real_cifar_subset() -> None:
-    data = os.environ.get("SYNFIRE_DATA")
-    if not data:
-        pytest.skip("SYNFIRE_DATA is not set")
-    splits = load_dataset("image_folder", root=f"{data}/image/cifar10-subset", size=(32, 32))
+def test_real_cifar_subset(data_root: Path) -> None:
+    folder = data_root / "image/cifar10-subset"
+    splits = load_dataset("image_folder", root=str(folder), size=(32, 32))
     assert (len(splits.train), len(splits.test)) == (1000, 300)
     assert splits.classes[:2] == ("airplane", "automobile")
     assert splits.train.labels.bincount().tolist() == [100] * 10

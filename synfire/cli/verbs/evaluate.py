@@ -1,0 +1,36 @@
+"""Measure the accuracy of a trained net."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from synfire.cli.options import MODEL_HELP, add_out, open_out, parse_with_overrides, positive
+
+EXAMPLE = "synfire evaluate spiking_cnn_tiny/digits --data.split writers"
+
+
+def run(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
+    parser.add_argument("model", help=MODEL_HELP)
+    parser.add_argument("--recipe", help="whose data to use (default: the one of the training)")
+    parser.add_argument("--part", default="test", choices=("train", "validation", "test"))
+    parser.add_argument("--batch-size", type=positive, default=256)
+    add_out(parser)
+    args, overrides = parse_with_overrides(parser, words)
+    from synfire.cli.console import counter
+    from synfire.cli.sources import open_source
+    from synfire.core.files import mark_finished, write_json
+    from synfire.training import evaluate
+
+    source = open_source(args.model)
+    recipe = source.load_recipe(args.recipe, overrides)
+    splits = source.load_splits(recipe)
+    out = open_out(args, f"evaluate-{source.short_name}")
+    with counter("evaluate") as progress:
+        images = splits.part(args.part)
+        evaluation = evaluate(source.net, images, args.batch_size, progress=progress)
+    summary = {"model": source.name, "data": splits.name, "part": args.part}
+    write_json(out / "evaluation.json", summary | evaluation.to_dict())
+    mark_finished(out, summary | {"accuracy": evaluation.accuracy})
+    print(f"{splits.name}, {args.part}: {evaluation}\nwritten: {out}")
+    return 0
