@@ -98,7 +98,7 @@ def load_dataset(name: str, **options: Any) -> Splits:
     Example:
         >>> splits = load_dataset("digits", validation=0.2)
         >>> len(splits.train), len(splits.validation), len(splits.test), splits.image_size
-        (1149, 288, 360, (8, 8))
+        (1150, 287, 360, (8, 8))
     """
     return datasets[name](**options).load()
 

@@ -25,7 +25,7 @@ from synfire.core.models import create_model, load, save
 from synfire.core.neuron import named_neurons
 from synfire.core.optional import require
 from synfire.datasets import Splits
-from synfire.training.budget import OperationMeter
+from synfire.training.budget import OperationMeter, mean_fan_out
 from synfire.training.memory import keep_freed_memory
 from synfire.training.recipe import Recipe, load_recipe
 from synfire.training.sampling import BatchView, InOrder, SeededBatches
@@ -216,7 +216,7 @@ def operation_meter(net: nn.Module, splits: Splits) -> OperationMeter | None:
 
     example = splits.train.batch(torch.arange(2)).to(next(net.parameters()).dtype)
     graph = trace(copy.deepcopy(net).eval(), example)
-    return OperationMeter(net, graph.fan_out())
+    return OperationMeter(net, mean_fan_out(graph))
 
 
 def _trainer(recipe: Recipe, out: Path, progress: bool) -> Trainer:

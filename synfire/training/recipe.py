@@ -186,7 +186,7 @@ def recipe_help(recipe: Recipe) -> str:
 
 def _parser(dataset: type[Dataset]) -> Any:
     parser = require("jsonargparse", "train").ArgumentParser(
-        prog="recipe", exit_on_error=False, add_help=False, default_env=False
+        prog="recipe", exit_on_error=False, add_help=False, allow_abbrev=False
     )
     parser.add_argument("--name", type=str, default="", help="name of the recipe")
     for section, kind in {"data": dataset, **SECTIONS}.items():
