@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,35 +12,38 @@ import numpy as np
 from synfire.core.errors import InputError
 from synfire.energy.fan_out import fan_out, reachable
 from synfire.energy.messages import Message, encoder_name, message
+from synfire.energy.sums import PerSample, Reach, to_numpy, total
 from synfire.export.executors import execute
 from synfire.export.graph import Node, SpikeGraph
 
 Array = Any
-PerSample = np.ndarray[Any, np.dtype[np.float64]]
 SYNAPTIC = ("Conv", "Linear", "SparseConv")
 
 
 @dataclass
 class Tally:
-    """Per-sample figures of one node: name to one array per batch."""
+    """Per-sample figures of one node, by name.
 
-    figures: dict[str, list[PerSample]] = field(default_factory=dict)
+    They grow in place: small arrays that stay between the large ones of each batch would keep the
+    memory of the latter from being returned.
+    """
+
+    figures: dict[str, array[float]] = field(default_factory=dict)
     running: dict[str, PerSample] = field(default_factory=dict)
 
-    def add(self, name: str, value: Array) -> None:
+    def add(self, name: str, value: PerSample) -> None:
         """Add a value [B] to the running batch."""
-        value = _to_numpy(value)
         self.running[name] = self.running[name] + value if name in self.running else value
 
     def close(self) -> None:
         """End a batch."""
         for name, value in self.running.items():
-            self.figures.setdefault(name, []).append(value)
+            self.figures.setdefault(name, array("d")).frombytes(value.tobytes())
         self.running = {}
 
     def __getitem__(self, name: str) -> PerSample:
         """All samples [S]."""
-        return np.concatenate(self.figures[name])
+        return np.frombuffer(self.figures[name])
 
 
 @dataclass
@@ -80,7 +84,7 @@ def count(graph: SpikeGraph, inputs: Any, batch_size: int = 64, exact: bool = Tr
     samples = 0
     for batch in batches(graph, inputs, batch_size):
         execute(graph, batch, observe=counter.observe)
-        counter.close()
+        counter.close(int(batch.shape[0]))
         timesteps.add(int(batch.shape[0]))
         samples += int(batch.shape[1])
     if len(timesteps) != 1:
@@ -130,93 +134,84 @@ def _repeated(block: Array, timesteps: int) -> Array:
 
 
 class _Counter:
+    """Takes in every node of a running graph."""
+
     def __init__(self, graph: SpikeGraph, exact: bool) -> None:
-        self.exact = exact
         layers = [node for node in graph if node.op in SYNAPTIC]
         shapes = {node.name: graph[node.inputs[0]].shape for node in layers}
-        self.fan_outs = {n.name: fan_out(n, shapes[n.name], exact) for n in layers}
+        self.reach = {n.name: Reach(fan_out(n, shapes[n.name], exact)) for n in layers}
         self.dense = {n.name: reachable(n, shapes[n.name]) for n in layers}
-        self.messages = {n.name: message(graph, n.inputs[0]) for n in layers}
-        self.messages |= {n.name: message(graph, n.name) for n in graph.neurons()}
-        self.operands: dict[str, list[Message]] = {}
+        self.operands = {n.name: [message(graph, n.inputs[0])] for n in layers}
+        self.operands |= {n.name: [message(graph, n.name)] for n in graph.neurons()}
         for node in graph:
             if node.op == "SpikeAttention":
                 self.operands[node.name] = [message(graph, name) for name in node.inputs]
-                self.messages[node.name] = _widest(self.operands[node.name])
                 self.dense[node.name] = _attention_macs(graph, node)
+        self.messages = {name: _widest(found) for name, found in self.operands.items()}
         self.tallies = {name: Tally() for name in self.messages}
         self.sums: dict[str, list[Array]] = {}
         self.frames: dict[str, Array] = {}
 
     def observe(self, node: Node, inputs: list[Array], output: Array) -> None:
         """Take in one node at one timestep."""
-        if node.op == "Neuron":
-            self._neuron(node, output)
-        elif node.name in self.messages:
-            if not self.messages[node.name].counted:
-                self._frame(node, inputs[0])
-            elif node.op == "SpikeAttention":
-                self._attention(node, inputs)
-            else:
-                self._layer(node, inputs[0])
+        if node.name not in self.messages:
+            return
+        if not self.messages[node.name].counted:
+            self._frame(node, inputs[0])
+            return
+        values = [output] if node.op == "Neuron" else inputs
+        operands = zip(self.operands[node.name], values, strict=True)
+        counts = [sent.counts(value) for sent, value in operands]
+        tally, largest = self.tallies[node.name], self.messages[node.name].levels
+        occupied = [_occupied(value) for value in counts]
+        tally.add("events", np.sum([total(value, 1) for value in occupied], axis=0))
+        tally.add("spikes", np.sum([total(value, largest) for value in counts], axis=0))
+        if node.op != "Neuron":
+            tally.add("sop_msg", self._operations(node.name, occupied, occupied, 1))
+            tally.add("sop_unit", self._operations(node.name, counts, occupied, largest))
+        held = self.sums.get(node.name)
+        self.sums[node.name] = (
+            [a + b for a, b in zip(held, counts, strict=True)] if held else counts
+        )
 
-    def close(self) -> None:
+    def close(self, timesteps: int) -> None:
         """End a batch: what a quantised net would do with the counts summed over time."""
         for name, sums in self.sums.items():
             tally = self.tallies[name]
-            if len(sums) == 3:
-                tally.add("quantised_events", sum(_total(x != 0) for x in sums))
-                tally.add("quantised_macs", _attention_operations(*(_occupied(x) for x in sums)))
+            if timesteps == 1:
+                tally.add("quantised_events", tally.running["events"])
+                if "sop_msg" in tally.running:
+                    tally.add("quantised_macs", tally.running["sop_msg"])
                 continue
-            tally.add("quantised_events", _total(sums[0] != 0))
-            if name in self.fan_outs:
-                tally.add("quantised_macs", _weighted(sums[0] != 0, self.fan_outs[name]))
+            occupied = [_occupied(value) for value in sums]
+            tally.add("quantised_events", np.sum([total(value, 1) for value in occupied], axis=0))
+            if "sop_msg" in tally.running:
+                tally.add("quantised_macs", self._operations(name, occupied, occupied, 1))
         self.sums, self.frames = {}, {}
         for tally in self.tallies.values():
             tally.close()
 
-    def _neuron(self, node: Node, output: Array) -> None:
-        counts = self.messages[node.name].counts(output)
-        tally = self.tallies[node.name]
-        tally.add("events", _total(counts != 0))
-        tally.add("spikes", _total(counts))
-        self._sum(node.name, [counts])
-
-    def _layer(self, node: Node, value: Array) -> None:
-        counts = self.messages[node.name].counts(value)
-        tally, reached = self.tallies[node.name], self.fan_outs[node.name]
-        occupied = counts != 0
-        tally.add("events", _total(occupied))
-        tally.add("spikes", _total(counts))
-        tally.add("sop_msg", _weighted(occupied, reached))
-        tally.add("sop_unit", _weighted(counts, reached))
-        self._sum(node.name, [counts])
-
-    def _attention(self, node: Node, inputs: list[Array]) -> None:
-        operands = zip(self.operands[node.name], inputs, strict=True)
-        q, k, v = (sent.counts(value) for sent, value in operands)
-        tally = self.tallies[node.name]
-        tally.add("events", sum(_total(x != 0) for x in (q, k, v)))
-        tally.add("spikes", sum(_total(x) for x in (q, k, v)))
-        occupied = [_occupied(x) for x in (q, k, v)]
-        tally.add("sop_msg", _attention_operations(*occupied))
-        tally.add("sop_unit", _attention_operations(_to_numpy(q), _to_numpy(k), occupied[2]))
-        self._sum(node.name, [q, k, v])
+    def _operations(
+        self, name: str, counts: list[Array], occupied: list[Array], largest: int
+    ) -> PerSample:
+        if name in self.reach:
+            return self.reach[name].operations(counts[0], largest)
+        q, k, v = (to_numpy(value) for value in (*counts[:2], occupied[2]))
+        return _attention_operations(q, k, v)
 
     def _frame(self, node: Node, value: Array) -> None:
         flat = value.reshape(value.shape[0], -1)
         shown = (flat != 0).any(1)
         before = self.frames.get(node.name)
         changed = shown if before is None else shown & (flat != before).any(1)
-        self.tallies[node.name].add("frames", shown)
-        self.tallies[node.name].add("distinct_frames", changed)
+        self.tallies[node.name].add("frames", to_numpy(shown))
+        self.tallies[node.name].add("distinct_frames", to_numpy(changed))
         self.frames[node.name] = flat
 
-    def _sum(self, name: str, values: list[Array]) -> None:
-        held = self.sums.get(name)
-        self.sums[name] = (
-            values if held is None else [a + b for a, b in zip(held, values, strict=True)]
-        )
+
+def _occupied(counts: Array) -> Array:
+    """1 where a message is, in the type of the counts, which are whole and not negative."""
+    return counts.clip(0, 1)
 
 
 def _widest(operands: list[Message]) -> Message:
@@ -231,7 +226,7 @@ def _attention_macs(graph: SpikeGraph, node: Node) -> int:
     return (q.size + k.size) * v.shape[-1]
 
 
-def _attention_operations(q: Array, k: Array, v: Array) -> Array:
+def _attention_operations(q: PerSample, k: PerSample, v: PerSample) -> PerSample:
     """Operations of q (k^T v) whose operands are both not 0. ``v`` is 0 or 1; q and k weigh them.
 
     A key element is added into the columns of the values of its row, a query element meets the
@@ -241,32 +236,3 @@ def _attention_operations(q: Array, k: Array, v: Array) -> Array:
     memory = (k != 0).astype(np.float64).swapaxes(-1, -2) @ v
     columns = (memory != 0).astype(np.float64).sum(-1)
     return rows + (q.sum(-2) * columns).reshape(q.shape[0], -1).sum(1)
-
-
-def _occupied(value: Array) -> PerSample:
-    return _to_numpy(value != 0)
-
-
-def _to_numpy(value: Array) -> PerSample:
-    if not isinstance(value, np.ndarray):
-        value = value.detach().cpu().numpy()
-    return value.astype(np.float64)
-
-
-def _total(value: Array) -> Array:
-    """Sum over a sample, in whole numbers or float64, which hold counts exactly."""
-    flat = value.reshape(value.shape[0], -1)
-    return flat.sum(1, dtype=np.float64) if isinstance(flat, np.ndarray) else flat.double().sum(1)
-
-
-def _weighted(value: Array, weights: PerSample) -> Array:
-    flat = value.reshape(value.shape[0], -1)
-    if isinstance(flat, np.ndarray):
-        return flat.astype(np.float64) @ weights.ravel()
-    return flat.double() @ _like(weights, flat)
-
-
-def _like(weights: PerSample, value: Array) -> Array:
-    import torch
-
-    return torch.from_numpy(weights.ravel()).to(value.device)

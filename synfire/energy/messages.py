@@ -38,14 +38,14 @@ class Message:
         return activation_bits(timesteps, self.levels) if self.levels * timesteps > 1 else 0
 
     def counts(self, value: Any) -> Any:
-        """The values of the edge as whole counts; anything else raises InputError."""
-        counts = value if self.unit == 1.0 else value / self.unit
-        whole = counts.round()
-        slack = 0.0 if self.unit == 1.0 else 1e-3
-        if not bool((abs(counts - whole) <= slack).all()):
+        """The values of the edge as whole counts 0..levels; anything else raises InputError."""
+        scaled = value if self.unit == 1.0 else value / self.unit
+        whole = scaled.round()
+        same = whole == scaled if self.unit == 1.0 else abs(whole - scaled) <= 1e-3
+        if not (bool(same.all()) and whole.min() >= 0 and whole.max() <= self.levels):
             raise InputError(
-                "a count edge holds values that are not whole numbers: energy is counted on the "
-                "integers 0..D, so trace the net again rather than normalising its outputs by D."
+                f"a count edge holds values other than the whole numbers 0..{self.levels}, in which "
+                "energy is counted: trace the net again, and do not normalise its outputs by D."
             )
         return whole
 

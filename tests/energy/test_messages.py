@@ -54,8 +54,9 @@ def test_encoders_that_spike_send_binary_messages() -> None:
 
 def test_normalised_counts_are_refused() -> None:
     graph = closed([source((2,), levels=4)])
-    with pytest.raises(InputError, match="not whole numbers"):
-        message(graph, "x").counts(np.array([0.25, 1.0]))
+    for values in ([0.25, 1.0], [-1.0, 1.0], [5.0, 1.0]):
+        with pytest.raises(InputError, match=r"whole numbers 0\.\.4"):
+            message(graph, "x").counts(np.array(values))
 
 
 def test_pooled_counts_are_restored() -> None:
