@@ -1,0 +1,1 @@
+"""Measurements that anyone can repeat; each writes JSON with machine, versions and threads."""
