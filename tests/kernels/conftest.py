@@ -1,3 +1,5 @@
-"""One torch thread in this room."""
+"""Small tests: one torch thread, fixed seed."""
 
-from tests.one_thread import one_thread  # noqa: F401
+from tests.small import one_thread, seeded
+
+__all__ = ["one_thread", "seeded"]

@@ -71,7 +71,7 @@ def test_refusals():
     for width in (0.0, -1.0, math.nan):
         with pytest.raises(ConfigError, match="width must be positive"):
             Surrogate("arctan", width)
-    with pytest.raises(ConfigError, match="a surrogate is a name .*got 3"):
+    with pytest.raises(ConfigError, match=r"a surrogate is a name .*got 3"):
         as_surrogate(3)
 
 
