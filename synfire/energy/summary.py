@@ -10,8 +10,8 @@ from synfire.energy.report import EnergyReport
 
 WIDTH = 100
 NET_NAMES = {
-    "serialised": "spiking, counts as unit spikes",
-    "graded": "spiking, graded messages",
+    "serialised": "spiking, unit spikes",
+    "graded": "spiking, graded",
     "quantised": "quantised, zeros skipped",
     "dense": "quantised, dense",
 }

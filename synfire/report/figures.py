@@ -152,7 +152,7 @@ def tradeoff(section: Tradeoff) -> Figure:
     def paint(figure: Any) -> None:
         ticker = require("matplotlib.ticker", "train")
         axes = figure.subplots()
-        for point in points:
+        for point in sorted(points, key=lambda p: p.get("shipped", False)):  # on top
             shipped = point.get("shipped", False)
             share = 100 * point["correct"] / point["total"]
             low, high = (100 * bound for bound in wilson(point["correct"], point["total"]))
@@ -266,7 +266,8 @@ def raster(section: Raster) -> Figure:
             axes.tick_params(length=0)
             axes.spines[["top", "right"]].set_visible(True)
         places = [(i + 0.5) * width for i in range(len(samples))]
-        all_axes[-1].set_xticks(places, samples, fontsize=7 if len(samples) > 8 else 8)
+        names = [name.replace(" taken for ", "\ntaken for\n") for name in samples]
+        all_axes[-1].set_xticks(places, names, fontsize=7 if len(samples) > 8 else 8)
         all_axes[-1].set_xlabel(f"sample, {width} slots each")
 
     spikes = sum(
@@ -276,7 +277,7 @@ def raster(section: Raster) -> Figure:
     slots = f"{timesteps} x {levels} slots" if timesteps > 1 else f"{levels} slots"
     return draw(
         "raster",
-        0.5 + 0.62 * len(layers),
+        0.6 + 0.68 * len(layers),
         f"Spike raster of {shown} neurons in {len(layers)} layers over {len(samples)} samples: "
         f"{spikes} unit spikes.",
         f"Each mark is one spike of one neuron (rows); samples stand side by side, {slots} each. A "
@@ -302,7 +303,7 @@ def _raster_marks(axes: Any, counts: list[list[list[int]]], levels: int, width: 
     if not vertices:
         return
     codes = [paths.Path.MOVETO, paths.Path.LINETO] * (len(vertices) // 2)
-    thickness = 1.1 if len(counts[0][0]) > 24 else 1.8
+    thickness = min(1.8, max(0.5, 24 / len(counts[0][0])))
     axes.add_patch(
         patches.PathPatch(
             paths.Path(vertices, codes), fill=False, edgecolor=ACCENT, linewidth=thickness

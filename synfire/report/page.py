@@ -29,8 +29,8 @@ def write_report(folder: Path | str, results: Mapping[str, Any]) -> Path:
 
     Example:
         >>> import tempfile
-        >>> folder = tempfile.mkdtemp()
-        >>> write_report(folder, {"accuracy": {"correct": 357, "total": 360}}).name
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_report(folder, {"accuracy": {"correct": 357, "total": 360}}).name
         'report.html'
     """
     return write_text(Path(folder) / NAME, render(results))

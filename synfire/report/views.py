@@ -118,12 +118,13 @@ def _confusion(section: Confusion) -> Section:
 
 def _learning(section: Any) -> Section:
     lead = f"{len(section['epochs'])} epochs."
-    for curve in section.get("accuracy", []):
-        known = [(value, -i) for i, value in enumerate(curve["values"]) if value is not None]
-        if known:
-            best, place = max(known)
-            epoch = section["epochs"][-place]
-            lead += f" Best {curve['name']} accuracy {percent(best)}, first in epoch {epoch:g}."
+    last = [
+        f"{curve['name']} {percent(curve['values'][-1])}"
+        for curve in section.get("accuracy", [])
+        if curve["values"] and curve["values"][-1] is not None
+    ]
+    if last:
+        lead += f" Accuracy after the last: {', '.join(last)}."
     return Section("learning", "Learning curve", lead, [Part(figure=figures.learning(section))])
 
 
@@ -188,7 +189,7 @@ def _equality(section: Any) -> Section:
         "counts",
         "flips",
         "predictions equal",
-        "largest logit difference",
+        "logits differ by",
         "note",
     )
     table = Table(header, [_comparison(row) for row in rows], "Equality", (), ("result", "note"))

@@ -59,7 +59,7 @@ def raster(timesteps: int = 1, levels: int = 4) -> dict[str, Any]:
         layers.append(
             {"name": name, "neurons": list(range(0, 1600, 40)), "counts": counts.tolist()}
         )
-    samples = [*DIGITS[:9], "9 taken for 4"[:1]]
+    samples = [*DIGITS[:9], "9 taken for 4"]
     return {"levels": levels, "samples": samples, "layers": layers}
 
 
