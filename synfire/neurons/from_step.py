@@ -104,12 +104,14 @@ def step_neuron_op(
 ) -> Tensor:
     """What a trace sees of a StepNeuron: counts [T*B, ...]."""
     named = dict(zip(value_names.split(), values, strict=True))
-    return _sequence(step_function(name), x, {}, timesteps, named)[0].clone()
+    return _sequence(step_function(name), x, {}, timesteps, named)[0].clone(
+        memory_format=torch.contiguous_format
+    )
 
 
 @step_neuron_op.register_fake
 def _(x, name, timesteps, value_names, values):  # type: ignore[no-untyped-def]
-    return torch.empty_like(x)
+    return torch.empty_like(x, memory_format=torch.contiguous_format)
 
 
 def neuron_from_step(
