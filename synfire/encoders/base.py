@@ -10,11 +10,13 @@ from synfire.core.tracing import is_tracing
 
 
 class StaticEncoder:
-    """Base of encoders of static inputs. ``low`` and ``high`` bound the values that are taken."""
+    """Base of encoders of static inputs. ``low`` and ``high`` bound the values that are taken; a ``binary`` encoder
+    gives 0 or 1, so that what enters the net are spikes."""
 
     low: float = float("-inf")
     high: float = float("inf")
     stochastic: bool = False
+    binary: bool = False
 
     def __call__(
         self, x: Tensor, timesteps: int, generator: torch.Generator | None = None

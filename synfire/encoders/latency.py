@@ -18,7 +18,7 @@ class Latency(StaticEncoder):
         [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 0.0]]
     """
 
-    low, high = 0.0, 1.0
+    low, high, binary = 0.0, 1.0, True
 
     def step_unchecked(
         self, x: Tensor, t: int, timesteps: int, generator: torch.Generator | None

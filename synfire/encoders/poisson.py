@@ -24,7 +24,7 @@ class Poisson(StaticEncoder):
         [[0.0, 1.0], [0.0, 1.0]]
     """
 
-    low, high, stochastic = 0.0, 1.0, True
+    low, high, stochastic, binary = 0.0, 1.0, True, True
 
     def __init__(self, gain: float = 1.0) -> None:
         if not 0 < gain <= 1:

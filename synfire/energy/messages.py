@@ -50,9 +50,6 @@ class Message:
         return whole
 
 
-_SPIKING_ENCODERS = ("Poisson", "Latency")
-"""Encoders that give 0 or 1."""
-
 ANALOG = Message("analog")
 REAL = Message("real")
 
@@ -79,7 +76,7 @@ def message(graph: SpikeGraph, name: str, through: frozenset[str] = frozenset())
     if node.edge.kind == "count":
         return _of_levels(_levels(node))
     if node.op == "Source":
-        return _of_levels(1) if encoder_name(node) in _SPIKING_ENCODERS else ANALOG
+        return ANALOG
     if name in through or node.edge.kind == "real":
         return REAL
     sent = [message(graph, sender, through | {name}) for sender in node.inputs]

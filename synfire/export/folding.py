@@ -342,8 +342,8 @@ def _rescale_input(draft: Draft, node: Node, index: int, scale: float) -> None:
 
 def _sends_counts(draft: Draft, name: str) -> bool:
     node = draft.nodes[name]
-    if node.op == "Neuron":
-        return True
+    if node.op in ("Neuron", "Source"):
+        return node.op == "Neuron" or node.edge.kind == "count"
     if node.op in (*_CARRIES_SCALE, "Add", "Concat"):
         if node.op == "Pool" and node.attrs["kind"] == "avg":
             return False

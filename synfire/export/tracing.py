@@ -158,6 +158,8 @@ def _close(draft: Draft, output: str, net: Folded) -> None:
     source = next(node for node in draft if node.op == "Source")
     describe = getattr(net.encoder, "describe", None)
     source.attrs["encoder"] = describe() if describe else None
+    if getattr(net.encoder, "binary", False):
+        source.edge = Edge("count", bits=1, low=0.0, high=1.0)
 
 
 def _cast(array: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:

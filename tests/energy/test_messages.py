@@ -2,9 +2,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
+from synfire import TimeFolded
 from synfire.core.errors import InputError
+from synfire.encoders import Poisson
 from synfire.energy.messages import activation_bits, message
+from synfire.export import trace
 from synfire.export.graph import Edge, Node
 from tests.energy.toys import closed, neuron, source
 
@@ -48,8 +52,8 @@ def test_a_loop_of_potentials_ends() -> None:
 
 
 def test_encoders_that_spike_send_binary_messages() -> None:
-    graph = closed([source((2,), encoder={"name": "Poisson", "gain": 1.0})])
-    assert message(graph, "x").kind == "binary"
+    net = TimeFolded(torch.nn.Linear(2, 1), 3, encoder=Poisson())
+    assert message(trace(net, torch.rand(2, 2)), "x").kind == "binary"
 
 
 def test_normalised_counts_are_refused() -> None:

@@ -11,7 +11,7 @@ import synfire
 from synfire.core.errors import GraphError, LoweringError
 from synfire.core.neuron import named_neurons
 from synfire.encoders import Direct, Poisson
-from synfire.export import trace
+from synfire.export import Edge, trace
 from synfire.neurons import IF, LIF, CubaLIF, IntegerLIF, ParametricLIF
 
 
@@ -208,6 +208,7 @@ def test_the_source_records_the_encoder():
     graph = trace(net, torch.rand(2, 3))
     assert graph.source.attrs["encoder"] == {"name": "Poisson", "stochastic": True, "gain": 0.5}
     assert graph.timesteps == 4 and graph.readout == "mean"
+    assert graph.source.edge == Edge("count", bits=1, low=0.0, high=1.0), "spikes enter the net"
     x = torch.rand(8, 3)
     report = synfire.verify(net.double(), x, generator=torch.Generator().manual_seed(0))
     assert report.exact
