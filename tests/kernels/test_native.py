@@ -33,6 +33,20 @@ PLAIN = Dynamics(
 NEEDS_EXP = {"sigmoid", "gaussian"}  # torch's exp and ours differ in the last places
 
 
+@pytest.fixture(params=[4, 8, 16], ids=lambda lanes: f"{lanes}-lanes")
+def lanes(request):
+    """Each width of vector registers that this processor has."""
+    module = native._extension()[0]
+    if module is None:
+        pytest.skip("the extension is not compiled here")
+    widest = module.lanes()
+    if request.param > widest:
+        pytest.skip(f"this processor has {widest} lanes")
+    assert module.limit_lanes(request.param) == request.param
+    yield
+    module.limit_lanes(widest)
+
+
 class Case:
     """Random inputs of one call, with values on ties and on edges of windows."""
 
@@ -85,8 +99,8 @@ def assert_agrees(case, dynamics, **options):
 @pytest.mark.parametrize("surrogate", BUMPS)
 @pytest.mark.parametrize("reset", RESETS)
 @pytest.mark.parametrize("rounding", ROUNDINGS)
-def test_agrees_with_reference(rounding, reset, surrogate):
-    cases = [Case(3, (2, 5, 7)), Case(2, (3, 21), current=True, per_channel=True)]
+def test_agrees_with_reference(lanes, rounding, reset, surrogate):
+    cases = [Case(3, (2, 5, 7)), Case(2, (3, 21), current=True, per_channel=True)]  # with tails
     options = itertools.product(
         (True, False), (True, False), ("count", "membrane"), (1, 4), (1.0, 1.7), cases
     )
@@ -109,7 +123,7 @@ def test_agrees_with_reference(rounding, reset, surrogate):
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("size", [1, 63, 100, 4097])
 @pytest.mark.parametrize("steps", [1, 3, 17])
-def test_sizes_and_threads(steps, size, threads):
+def test_sizes_and_threads(lanes, steps, size, threads):
     for current in (False, True):
         case = Case(steps, (size,), current=current)
         assert_agrees(case, replace(PLAIN, levels=4), threads=threads)
@@ -164,7 +178,7 @@ def test_silence_and_saturation():
 
 @compiled
 @pytest.mark.parametrize("rounding", ROUNDINGS)
-def test_nan_and_infinity_stay_where_they_are(rounding):
+def test_nan_and_infinity_stay_where_they_are(lanes, rounding):
     case = Case(2, (130,))
     case.x[0, 3], case.x[0, 64], case.x[1, 128] = torch.nan, torch.inf, -torch.inf
     dynamics = replace(PLAIN, rounding=rounding, levels=4)

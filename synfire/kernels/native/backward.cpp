@@ -1,71 +1,51 @@
 #include <algorithm>
-#include <cmath>
-#include <cstring>
 #include <vector>
 
 #include "blocks.h"
 #include "bumps.h"
-#include "vector_code.h"
 
 namespace synfire {
 namespace {
 
 // The surrogate of ds/dh: one bump for each level. ``unit``: size and width are 1, so that nothing
 // is divided.
-template <Bump bump, bool unit>
-SYNFIRE_INLINE void count_derivative(const Dynamics& dynamics, const float* h,
-                                     const float* threshold, const float* size, float* out,
-                                     int64_t n) {
-    const float width = dynamics.width, height = dynamics.height, half = dynamics.half_width;
-    std::fill_n(out, n, 0.0f);
+template <Bump bump, bool unit, typename V>
+SYNFIRE_INLINE V count_derivative(const Dynamics& dynamics, V h, V threshold, V size) {
+    const V right = splat<V>(dynamics.half_width), left = -right;
+    const float first_level = dynamics.first_level();
+    V total = V{};
     for (int level = 1; level <= dynamics.levels; ++level) {
-        const float position = static_cast<float>(level - 1) + dynamics.first_level();
-        // Where two windows meet the edge belongs to the upper one; the outer edges as the dynamics
-        // say.
-        const bool drop_right = level < dynamics.levels || !dynamics.inclusive;
-        const bool drop_left = level == 1 && !dynamics.inclusive;
-        const float right = drop_right ? half : INFINITY, left = drop_left ? -half : -INFINITY;
-        SYNFIRE_VECTORISE
-        for (int64_t j = 0; j < n; ++j) {
-            float distance = h[j] - threshold[j] * position;
-            if constexpr (!unit) distance = distance / size[j];
-            float slope = height * bump_at<bump>(unit ? distance : distance / width);
-            if constexpr (bump == Bump::rectangle) {
-                slope = distance == right ? 0.0f : slope;
-                slope = distance == left ? 0.0f : slope;
-            }
-            out[j] = out[j] + slope;
+        V distance = h - threshold * (static_cast<float>(level - 1) + first_level);
+        if constexpr (!unit) distance = distance / size;
+        V slope = bump_at<bump>(unit ? distance : distance / dynamics.width) * dynamics.height;
+        if constexpr (bump == Bump::rectangle) {
+            // Where two windows meet the edge belongs to the upper one.
+            if (level < dynamics.levels || !dynamics.inclusive)
+                slope = distance == right ? V{} : slope;
+            if (level == 1 && !dynamics.inclusive) slope = distance == left ? V{} : slope;
         }
+        total = total + slope;
     }
-    if constexpr (!unit) {
-        SYNFIRE_VECTORISE
-        for (int64_t j = 0; j < n; ++j) out[j] = out[j] / size[j];
-    }
+    return unit ? total : total / size;
 }
 
-template <bool unit>
-SYNFIRE_INLINE void count_derivative(const Dynamics& dynamics, const float* h,
-                                     const float* threshold, const float* size, float* out,
-                                     int64_t n) {
+template <bool unit, typename V>
+SYNFIRE_INLINE V count_derivative(const Dynamics& dynamics, V h, V threshold, V size) {
     switch (dynamics.bump) {
-#define SYNFIRE_BUMP(name) \
-    case Bump::name:       \
-        return count_derivative<Bump::name, unit>(dynamics, h, threshold, size, out, n);
-        SYNFIRE_BUMP(rectangle)
-        SYNFIRE_BUMP(arctan)
-        SYNFIRE_BUMP(sigmoid)
-        SYNFIRE_BUMP(fast_sigmoid)
-        SYNFIRE_BUMP(triangle)
-        SYNFIRE_BUMP(gaussian)
-#undef SYNFIRE_BUMP
+        case Bump::rectangle:
+            return count_derivative<Bump::rectangle, unit>(dynamics, h, threshold, size);
+        case Bump::arctan:
+            return count_derivative<Bump::arctan, unit>(dynamics, h, threshold, size);
+        case Bump::sigmoid:
+            return count_derivative<Bump::sigmoid, unit>(dynamics, h, threshold, size);
+        case Bump::fast_sigmoid:
+            return count_derivative<Bump::fast_sigmoid, unit>(dynamics, h, threshold, size);
+        case Bump::triangle:
+            return count_derivative<Bump::triangle, unit>(dynamics, h, threshold, size);
+        case Bump::gaussian:
+            break;
     }
-}
-
-SYNFIRE_VECTOR_CLONES
-void count_derivative(const Dynamics& dynamics, bool unit, const float* h, const float* threshold,
-                      const float* size, float* out, int64_t n) {
-    unit ? count_derivative<true>(dynamics, h, threshold, size, out, n)
-         : count_derivative<false>(dynamics, h, threshold, size, out, n);
+    return count_derivative<Bump::gaussian, unit>(dynamics, h, threshold, size);
 }
 
 bool unit_bumps(const Dynamics& dynamics, const Parameter& threshold) {
@@ -75,156 +55,137 @@ bool unit_bumps(const Dynamics& dynamics, const Parameter& threshold) {
             std::all_of(threshold.values, threshold.values + threshold.channels, is_one));
 }
 
-// What one thread remembers of a block: the membranes and counts of all timesteps, and rows of
-// gradients.
-class Tape {
-public:
-    explicit Tape(int64_t steps) : steps_(steps), memory_((3 * steps + 1) * kBlock) {}
-    float* before(int64_t t) {
-        return memory_.data() + t * kBlock;
-    }  // membrane that enters t; steps + 1 rows
-    float* charged(int64_t t) { return before(steps_ + 1 + t); }
-    float* counts(int64_t t) { return before(2 * steps_ + 1 + t); }
+template <typename V>
+SYNFIRE_INLINE V counts_of(V u, const Dynamics& dynamics) {
+    const float levels = static_cast<float>(dynamics.levels);
+    switch (dynamics.rounding) {
+        case Rounding::half_up:
+            return quantise<Rounding::half_up>(u, levels);
+        case Rounding::half_even:
+            return quantise<Rounding::half_even>(u, levels);
+        case Rounding::floor:
+            break;
+    }
+    return quantise<Rounding::floor>(u, levels);
+}
 
-private:
-    int64_t steps_;
-    std::vector<float> memory_;
-};
-
-struct Gradients {
-    float v[kBlock], i[kBlock], decay[kBlock], threshold[kBlock], derivative[kBlock];
-};
-
-struct BackwardRow {
-    const float *x, *before, *h, *s, *grad_counts;
-    float* grad_x;
-    float output_scale;
-    bool parameters, filter;
-};
-
-// One timestep backwards: grad.v enters as the gradient of the membrane after the reset, and leaves
-// as that before it.
-template <Reset reset, bool detach, bool filter, bool parameters>
-SYNFIRE_INLINE void step_back(const Dynamics& dynamics, const Constants& constants,
-                              const BackwardRow& row, Gradients& grad, int64_t n) {
+// All timesteps of the elements first + j, j + 1, ...: as many as V has lanes. ``tape`` holds three
+// rows a timestep: the membrane before it, the charged one, the counts.
+template <typename V, Reset reset, bool unit>
+SYNFIRE_INLINE void propagate_at(const Dynamics& dynamics, const Backward& task,
+                                 const Constants& constants, float* tape, int64_t first,
+                                 int64_t j) {
+    const V decay = load<V>(constants.decay + j), gain = load<V>(constants.gain + j);
+    const V threshold = load<V>(constants.threshold + j);
+    const V size = dynamics.unit_is_count ? threshold : splat<V>(1.0f);
     const float reset_value = dynamics.reset_value, current_decay = dynamics.current_decay;
-    const float scale = row.output_scale, first_level = dynamics.first_level();
-    const bool count = dynamics.unit_is_count, decay_input = dynamics.decay_input;
-    const float *x = row.x, *before = row.before, *grad_counts = row.grad_counts;
-    float* grad_x = row.grad_x;
-    SYNFIRE_VECTORISE
-    for (int64_t j = 0; j < n; ++j) {
-        const float h = row.h[j], s = row.s[j], threshold = constants.threshold[j],
-                    grad_v = grad.v[j];
-        float grad_h = grad_v, grad_s = grad_counts[j] * scale;
-        if constexpr (reset == Reset::soft && !detach) grad_s = grad_s - threshold * grad_v;
-        if constexpr (reset == Reset::hard) grad_h = s > 0.0f ? 0.0f : grad_v;
-        if constexpr (reset == Reset::hard && !detach) {
-            const float through_fire = (reset_value - h) * grad_v;
-            grad_s = grad_s + (s <= 1.0f ? through_fire : 0.0f);
+    const bool detach = dynamics.detach_reset || reset == Reset::none;
+    const bool filter = task.i0 != nullptr, parameters = task.grad_decay != nullptr;
+    const int64_t elements = task.elements, e = first + j, row = kLanes<V>;
+
+    V v = load_state<V>(task.v0, e), i = load_state<V>(task.i0, e);
+    for (int64_t t = 0; t < task.steps; ++t) {
+        float* rows = tape + 3 * row * t;
+        V drive = gain * load<V>(task.x + t * elements + e);
+        if (filter) drive = i = i * current_decay + drive;
+        const V h = decay * v + drive;
+        const V s = counts_of(h / threshold, dynamics);
+        store(rows, v);
+        store(rows + row, h);
+        store(rows + 2 * row, s);
+        v = after_reset<reset>(h, s, threshold, reset_value);
+    }
+
+    V grad_v = load<V>(task.grad_v + e), grad_i = load_state<V>(task.grad_i, e);
+    V grad_decay = V{}, grad_threshold = V{};
+    for (int64_t t = task.steps - 1; t >= 0; --t) {
+        const float* rows = tape + 3 * row * t;
+        const V h = load<V>(rows + row), s = load<V>(rows + 2 * row);
+        V grad_s = load<V>(task.grad_counts + t * elements + e) * task.output_scale;
+        V grad_h = grad_v;
+        if constexpr (reset == Reset::soft) {
+            grad_threshold = grad_threshold - grad_v * s;
+            if (!detach) grad_s = grad_s - threshold * grad_v;
         }
-        const float slope = grad.derivative[j] * grad_s;
+        if constexpr (reset == Reset::hard) {
+            grad_h = s > V{} ? V{} : grad_v;
+            const V through_fire = (splat<V>(reset_value) - h) * grad_v;
+            if (!detach) grad_s = grad_s + (s <= 1.0f ? through_fire : V{});
+        }
+        const V slope = count_derivative<unit>(dynamics, h, threshold, size) * grad_s;
         grad_h = grad_h + slope;
-        float drive = grad_h;
-        if constexpr (filter) {
-            drive = grad_h + grad.i[j];
-            grad.i[j] = current_decay * drive;
+        V drive = grad_h;
+        if (filter) {
+            drive = grad_h + grad_i;
+            grad_i = drive * current_decay;
         }
-        if constexpr (parameters) {
-            float grad_threshold = grad.threshold[j];
-            if constexpr (reset == Reset::soft) grad_threshold = grad_threshold - grad_v * s;
-            const float ratio = h / threshold;
-            grad.threshold[j] = grad_threshold - slope * (count ? ratio : first_level);
-            const float through_gain = drive * x[j];
-            grad.decay[j] =
-                grad.decay[j] + grad_h * before[j] - (decay_input ? through_gain : 0.0f);
+        if (parameters) {
+            const V ratio =
+                dynamics.unit_is_count ? h / threshold : splat<V>(dynamics.first_level());
+            grad_threshold = grad_threshold - slope * ratio;
+            grad_decay = grad_decay + grad_h * load<V>(rows);
+            if (dynamics.decay_input)
+                grad_decay = grad_decay - drive * load<V>(task.x + t * elements + e);
         }
-        grad_x[j] = constants.gain[j] * drive;
-        grad.v[j] = constants.decay[j] * grad_h;
+        store(task.grad_x + t * elements + e, gain * drive);
+        grad_v = decay * grad_h;
+    }
+    store(task.grad_v0 + e, grad_v);
+    if (filter) store(task.grad_i0 + e, grad_i);
+    if (parameters) {
+        store(task.grad_decay + e, grad_decay);
+        store(task.grad_threshold + e, grad_threshold);
     }
 }
 
-template <Reset reset, bool detach>
-SYNFIRE_INLINE void step_back(const Dynamics& dynamics, const Constants& constants,
-                              const BackwardRow& row, Gradients& grad, int64_t n) {
-    if (row.filter)
-        row.parameters ? step_back<reset, detach, true, true>(dynamics, constants, row, grad, n)
-                       : step_back<reset, detach, true, false>(dynamics, constants, row, grad, n);
-    else
-        row.parameters ? step_back<reset, detach, false, true>(dynamics, constants, row, grad, n)
-                       : step_back<reset, detach, false, false>(dynamics, constants, row, grad, n);
+template <typename V, Reset reset, bool unit>
+SYNFIRE_INLINE void propagate_block(const Dynamics& dynamics, const Backward& task,
+                                    const Constants& constants, float* tape, int64_t first,
+                                    int64_t n) {
+    int64_t j = 0;
+    for (; j + kLanes<V> <= n; j += kLanes<V>)
+        propagate_at<V, reset, unit>(dynamics, task, constants, tape, first, j);
+    for (; j < n; ++j) propagate_at<float, reset, unit>(dynamics, task, constants, tape, first, j);
 }
 
-template <Reset reset>
-SYNFIRE_INLINE void step_back(const Dynamics& dynamics, const Constants& constants,
-                              const BackwardRow& row, Gradients& grad, int64_t n) {
-    dynamics.detach_reset ? step_back<reset, true>(dynamics, constants, row, grad, n)
-                          : step_back<reset, false>(dynamics, constants, row, grad, n);
+template <typename V, Reset reset>
+SYNFIRE_INLINE void propagate_block(const Dynamics& dynamics, const Backward& task,
+                                    const Constants& constants, bool unit, float* tape,
+                                    int64_t first, int64_t n) {
+    unit ? propagate_block<V, reset, true>(dynamics, task, constants, tape, first, n)
+         : propagate_block<V, reset, false>(dynamics, task, constants, tape, first, n);
 }
 
-SYNFIRE_VECTOR_CLONES
-void step_back(const Dynamics& dynamics, const Constants& constants, const BackwardRow& row,
-               Gradients& grad, int64_t n) {
+template <typename V>
+SYNFIRE_INLINE void propagate_lanes(const Dynamics& dynamics, const Backward& task,
+                                    const Constants& constants, bool unit, float* tape,
+                                    int64_t first, int64_t n) {
     switch (dynamics.reset) {
         case Reset::soft:
-            return step_back<Reset::soft>(dynamics, constants, row, grad, n);
+            return propagate_block<V, Reset::soft>(dynamics, task, constants, unit, tape, first, n);
         case Reset::hard:
-            return step_back<Reset::hard>(dynamics, constants, row, grad, n);
+            return propagate_block<V, Reset::hard>(dynamics, task, constants, unit, tape, first, n);
         case Reset::none:
-            return step_back<Reset::none, true>(dynamics, constants, row, grad, n);
+            return propagate_block<V, Reset::none>(dynamics, task, constants, unit, tape, first, n);
     }
 }
 
-void run_blocks(const Dynamics& dynamics, const Backward& task, int64_t begin, int64_t end,
-                Tape& tape) {
-    Constants constants;
-    Gradients grad;
-    float i[kBlock], ones[kBlock];
-    std::fill_n(ones, kBlock, 1.0f);
-    const float* size = dynamics.unit_is_count ? constants.threshold : ones;
-    const bool unit = unit_bumps(dynamics, task.threshold);
-    const bool parameters = task.grad_decay != nullptr;
-    for (int64_t first = begin; first < end; first += kBlock) {
-        const int64_t n = std::min(kBlock, end - first);
-        load(dynamics, task, begin, first, n, constants);
-        load_state(task.v0, first, n, tape.before(0));
-        if (task.i0) load_state(task.i0, first, n, i);
-        for (int64_t t = 0; t < task.steps; ++t)
-            step(dynamics, constants,
-                 {task.x + t * task.elements + first, tape.before(t), tape.before(t + 1),
-                  task.i0 ? i : nullptr, tape.charged(t), tape.counts(t), 1.0f},
-                 n);
-
-        load_state(task.grad_v, first, n, grad.v);
-        if (task.i0) load_state(task.grad_i, first, n, grad.i);
-        std::fill_n(grad.decay, n, 0.0f);
-        std::fill_n(grad.threshold, n, 0.0f);
-        for (int64_t t = task.steps - 1; t >= 0; --t) {
-            const int64_t at = t * task.elements + first;
-            count_derivative(dynamics, unit, tape.charged(t), constants.threshold, size,
-                             grad.derivative, n);
-            step_back(dynamics, constants,
-                      {task.x + at, tape.before(t), tape.charged(t), tape.counts(t),
-                       task.grad_counts + at, task.grad_x + at, task.output_scale, parameters,
-                       task.i0 != nullptr},
-                      grad, n);
-        }
-        std::memcpy(task.grad_v0 + first, grad.v, n * sizeof(float));
-        if (task.i0) std::memcpy(task.grad_i0 + first, grad.i, n * sizeof(float));
-        if (parameters) {
-            std::memcpy(task.grad_decay + first, grad.decay, n * sizeof(float));
-            std::memcpy(task.grad_threshold + first, grad.threshold, n * sizeof(float));
-        }
-    }
-}
+SYNFIRE_FOR_LANES(propagate,
+                  (const Dynamics& dynamics, const Backward& task, const Constants& constants,
+                   bool unit, float* tape, int64_t first, int64_t n),
+                  (dynamics, task, constants, unit, tape, first, n))
 
 }  // namespace
 
 void run(const Dynamics& dynamics, const Backward& task, int threads) {
     const int parts = parts_for(task, threads);
-    std::vector<Tape> tapes(parts, Tape(task.steps));
+    const bool unit = unit_bumps(dynamics, task.threshold);
+    std::vector<std::vector<float>> tapes(parts, std::vector<float>(3 * kMostLanes * task.steps));
     in_parts(task.elements, parts, [&](int part, int64_t begin, int64_t end) {
-        run_blocks(dynamics, task, begin, end, tapes[part]);
+        Constants constants;
+        each_block(dynamics, task, begin, end, constants, [&](int64_t first, int64_t n) {
+            propagate(dynamics, task, constants, unit, tapes[part].data(), first, n);
+        });
     });
 }
 

@@ -1,22 +1,21 @@
-// What both directions share: elements are worked on in blocks whose states stay in the cache, and
-// ranges of blocks in threads.
+// What both directions share: one timestep of a neuron, constants spread over the elements of a
+// block, and ranges of blocks in threads.
 #pragma once
 
 #include <algorithm>
 #include <cstdint>
-#include <cstring>
 #include <system_error>
 #include <thread>
 #include <vector>
 
 #include "integrate_fire.h"
+#include "lanes.h"
 
 namespace synfire {
 
-constexpr int64_t kBlock = 128;             // elements whose tape stays in the first-level cache
+constexpr int64_t kBlock = 512;             // elements whose constants are spread at a time
 constexpr int64_t kWorthThreads = 1 << 16;  // fewer inputs are done before a thread has started
 
-// The constants of one block of elements, spread to one value an element.
 struct Constants {
     float decay[kBlock], gain[kBlock], threshold[kBlock];
 };
@@ -38,32 +37,33 @@ inline void spread(const Parameter& parameter, int64_t first, int64_t n, float* 
 }
 
 template <typename Task>
-void load(const Dynamics& dynamics, const Task& task, int64_t begin, int64_t first, int64_t n,
-          Constants& constants) {
-    const bool same_everywhere = task.decay.channels == 1 && task.threshold.channels == 1;
-    if (same_everywhere && first > begin) return;  // those of the first block still hold
+void spread(const Dynamics& dynamics, const Task& task, int64_t first, int64_t n,
+            Constants& constants) {
     spread(task.decay, first, n, constants.decay);
     spread(task.threshold, first, n, constants.threshold);
     for (int64_t j = 0; j < n; ++j)
         constants.gain[j] = dynamics.decay_input ? 1.0f - constants.decay[j] : dynamics.input_gain;
 }
 
-inline void load_state(const float* state, int64_t first, int64_t n, float* out) {
-    if (state)
-        std::memcpy(out, state + first, n * sizeof(float));
-    else
-        std::fill_n(out, n, 0.0f);
+template <typename V>
+SYNFIRE_INLINE V load_state(const float* state, int64_t element) {
+    return state ? load<V>(state + element) : V{};
 }
 
-// One timestep of n elements. v_in and v_out may be the same row; without a current filter i is
-// null.
-struct Row {
-    const float *x, *v_in;
-    float *v_out, *i, *h, *counts;
-    float output_scale;
-};
+template <Rounding rounding, typename V>
+SYNFIRE_INLINE V quantise(V u, float levels) {
+    const V clipped = clip(u, V{}, splat<V>(levels));
+    if constexpr (rounding == Rounding::half_even) return nearest_integer(clipped);
+    const V poison = clipped - clipped;  // zero, or the NaN that truncation would lose
+    return truncate(rounding == Rounding::half_up ? clipped + 0.5f : clipped) + poison;
+}
 
-void step(const Dynamics& dynamics, const Constants& constants, const Row& row, int64_t n);
+template <Reset reset, typename V>
+SYNFIRE_INLINE V after_reset(V h, V s, V threshold, float reset_value) {
+    if constexpr (reset == Reset::soft) return h - threshold * s;
+    if constexpr (reset == Reset::hard) return s > V{} ? splat<V>(reset_value) : h;
+    return h;
+}
 
 // Calls work(part, begin, end) for ``parts`` ranges of whole blocks, each in a thread of its own
 // where one can be had.
@@ -92,6 +92,18 @@ int parts_for(const Task& task, int threads) {
     if (task.steps * task.elements < kWorthThreads) return 1;
     const int64_t blocks = (task.elements + kBlock - 1) / kBlock;
     return static_cast<int>(std::max<int64_t>(1, std::min<int64_t>(threads, blocks)));
+}
+
+// Calls block(first, n) for each block of a range, with its constants spread.
+template <typename Task, typename Work>
+void each_block(const Dynamics& dynamics, const Task& task, int64_t begin, int64_t end,
+                Constants& constants, const Work& work) {
+    const bool same_everywhere = task.decay.channels == 1 && task.threshold.channels == 1;
+    for (int64_t first = begin; first < end; first += kBlock) {
+        const int64_t n = std::min(kBlock, end - first);
+        if (first == begin || !same_everywhere) spread(dynamics, task, first, n, constants);
+        work(first, n);
+    }
 }
 
 }  // namespace synfire

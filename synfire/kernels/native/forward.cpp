@@ -2,7 +2,6 @@
 #include <stdexcept>
 
 #include "blocks.h"
-#include "vector_code.h"
 
 namespace synfire {
 namespace {
@@ -20,94 +19,78 @@ Enum parse(const std::string& kind, const std::string& name,
     throw std::invalid_argument("the native kernel knows no " + kind + " '" + name + "'");
 }
 
-// Of 0 <= x: conversion to an integer cuts the fraction off, on every processor in vector code.
-SYNFIRE_INLINE float floor_of(float x) { return static_cast<float>(static_cast<int32_t>(x)); }
-
-template <Rounding rounding>
-SYNFIRE_INLINE float quantise(float u, float levels) {
-    float clipped = 0.0f > u ? 0.0f : u;
-    clipped = levels < clipped ? levels : clipped;
-    if constexpr (rounding == Rounding::half_even) return nearest_integer(clipped);
-    const float poison = clipped - clipped;  // zero, or the NaN that the conversion would lose
-    return floor_of(rounding == Rounding::half_up ? clipped + 0.5f : clipped) + poison;
-}
-
-template <Rounding rounding, Reset reset, bool filter>
-SYNFIRE_INLINE void step(const Dynamics& dynamics, const Constants& constants, const Row& row,
-                         int64_t n) {
-    const float levels = static_cast<float>(dynamics.levels);
+// All timesteps of the elements first + j, j + 1, ...: as many as V has lanes.
+template <typename V, Rounding rounding, Reset reset, bool filter>
+SYNFIRE_INLINE void integrate_at(const Dynamics& dynamics, const Forward& task,
+                                 const Constants& constants, int64_t first, int64_t j) {
+    const V decay = load<V>(constants.decay + j), gain = load<V>(constants.gain + j);
+    const V threshold = load<V>(constants.threshold + j);
+    const float levels = static_cast<float>(dynamics.levels), scale = task.output_scale;
     const float reset_value = dynamics.reset_value, current_decay = dynamics.current_decay;
-    const float scale = row.output_scale;
-    const float *x = row.x, *v_in = row.v_in;
-    float *v_out = row.v_out, *i = row.i, *h_out = row.h, *counts = row.counts;
-    SYNFIRE_VECTORISE
-    for (int64_t j = 0; j < n; ++j) {
-        float drive = constants.gain[j] * x[j];
-        if constexpr (filter) i[j] = drive = current_decay * i[j] + drive;
-        const float h = constants.decay[j] * v_in[j] + drive;
-        const float s = quantise<rounding>(h / constants.threshold[j], levels);
-        h_out[j] = h;
-        counts[j] = s * scale;
-        if constexpr (reset == Reset::soft) v_out[j] = h - constants.threshold[j] * s;
-        if constexpr (reset == Reset::hard) v_out[j] = s > 0.0f ? reset_value : h;
-        if constexpr (reset == Reset::none) v_out[j] = h;
+    const int64_t elements = task.elements;
+    V v = load_state<V>(task.v0, first + j);
+    V i = filter ? load<V>(task.i0 + first + j) : V{};
+    const float* x = task.x + first + j;
+    float* counts = task.counts + first + j;
+    for (int64_t t = 0; t < task.steps; ++t, x += elements, counts += elements) {
+        V drive = gain * load<V>(x);
+        if constexpr (filter) drive = i = i * current_decay + drive;
+        const V h = decay * v + drive;
+        const V s = quantise<rounding>(h / threshold, levels);
+        v = after_reset<reset>(h, s, threshold, reset_value);
+        store(counts, s * scale);
     }
+    store(task.v + first + j, v);
+    if constexpr (filter) store(task.i + first + j, i);
 }
 
-template <Rounding rounding, Reset reset>
-SYNFIRE_INLINE void step(const Dynamics& dynamics, const Constants& constants, const Row& row,
-                         int64_t n) {
-    row.i ? step<rounding, reset, true>(dynamics, constants, row, n)
-          : step<rounding, reset, false>(dynamics, constants, row, n);
+template <typename V, Rounding rounding, Reset reset, bool filter>
+SYNFIRE_INLINE void integrate_block(const Dynamics& dynamics, const Forward& task,
+                                    const Constants& constants, int64_t first, int64_t n) {
+    int64_t j = 0;
+    for (; j + kLanes<V> <= n; j += kLanes<V>)
+        integrate_at<V, rounding, reset, filter>(dynamics, task, constants, first, j);
+    for (; j < n; ++j)
+        integrate_at<float, rounding, reset, filter>(dynamics, task, constants, first, j);
 }
 
-template <Rounding rounding>
-SYNFIRE_INLINE void step(const Dynamics& dynamics, const Constants& constants, const Row& row,
-                         int64_t n) {
+template <typename V, Rounding rounding, Reset reset>
+SYNFIRE_INLINE void integrate_block(const Dynamics& dynamics, const Forward& task,
+                                    const Constants& constants, int64_t first, int64_t n) {
+    task.i0 ? integrate_block<V, rounding, reset, true>(dynamics, task, constants, first, n)
+            : integrate_block<V, rounding, reset, false>(dynamics, task, constants, first, n);
+}
+
+template <typename V, Rounding rounding>
+SYNFIRE_INLINE void integrate_block(const Dynamics& dynamics, const Forward& task,
+                                    const Constants& constants, int64_t first, int64_t n) {
     switch (dynamics.reset) {
         case Reset::soft:
-            return step<rounding, Reset::soft>(dynamics, constants, row, n);
+            return integrate_block<V, rounding, Reset::soft>(dynamics, task, constants, first, n);
         case Reset::hard:
-            return step<rounding, Reset::hard>(dynamics, constants, row, n);
+            return integrate_block<V, rounding, Reset::hard>(dynamics, task, constants, first, n);
         case Reset::none:
-            return step<rounding, Reset::none>(dynamics, constants, row, n);
+            return integrate_block<V, rounding, Reset::none>(dynamics, task, constants, first, n);
     }
 }
 
-}  // namespace
-
-SYNFIRE_VECTOR_CLONES
-void step(const Dynamics& dynamics, const Constants& constants, const Row& row, int64_t n) {
+template <typename V>
+SYNFIRE_INLINE void integrate_lanes(const Dynamics& dynamics, const Forward& task,
+                                    const Constants& constants, int64_t first, int64_t n) {
     switch (dynamics.rounding) {
         case Rounding::half_up:
-            return step<Rounding::half_up>(dynamics, constants, row, n);
+            return integrate_block<V, Rounding::half_up>(dynamics, task, constants, first, n);
         case Rounding::half_even:
-            return step<Rounding::half_even>(dynamics, constants, row, n);
+            return integrate_block<V, Rounding::half_even>(dynamics, task, constants, first, n);
         case Rounding::floor:
-            return step<Rounding::floor>(dynamics, constants, row, n);
+            return integrate_block<V, Rounding::floor>(dynamics, task, constants, first, n);
     }
 }
 
-namespace {
-
-void run_blocks(const Dynamics& dynamics, const Forward& task, int64_t begin, int64_t end) {
-    Constants constants;
-    float v[kBlock], i[kBlock], h[kBlock];
-    for (int64_t first = begin; first < end; first += kBlock) {
-        const int64_t n = std::min(kBlock, end - first);
-        load(dynamics, task, begin, first, n, constants);
-        load_state(task.v0, first, n, v);
-        if (task.i0) load_state(task.i0, first, n, i);
-        for (int64_t t = 0; t < task.steps; ++t) {
-            const int64_t at = t * task.elements + first;
-            step(dynamics, constants,
-                 {task.x + at, v, v, task.i0 ? i : nullptr, h, task.counts + at, task.output_scale},
-                 n);
-        }
-        std::memcpy(task.v + first, v, n * sizeof(float));
-        if (task.i0) std::memcpy(task.i + first, i, n * sizeof(float));
-    }
-}
+SYNFIRE_FOR_LANES(integrate,
+                  (const Dynamics& dynamics, const Forward& task, const Constants& constants,
+                   int64_t first, int64_t n),
+                  (dynamics, task, constants, first, n))
 
 }  // namespace
 
@@ -133,9 +116,21 @@ Dynamics::Dynamics(int levels, const std::string& rounding, const std::string& r
       inclusive(inclusive),
       unit_is_count(parse<int>("unit", unit, {"membrane", "count"}) == 1) {}
 
+int lanes() { return lanes_in_use(); }
+
+int limit_lanes(int most) {
+    int lanes = widest_lanes();
+    while (lanes > most && lanes > kLanes<Lanes4>) lanes /= 2;
+    return lanes_in_use() = lanes;
+}
+
 void run(const Dynamics& dynamics, const Forward& task, int threads) {
-    in_parts(task.elements, parts_for(task, threads),
-             [&](int, int64_t begin, int64_t end) { run_blocks(dynamics, task, begin, end); });
+    in_parts(task.elements, parts_for(task, threads), [&](int, int64_t begin, int64_t end) {
+        Constants constants;
+        each_block(dynamics, task, begin, end, constants, [&](int64_t first, int64_t n) {
+            integrate(dynamics, task, constants, first, n);
+        });
+    });
 }
 
 }  // namespace synfire

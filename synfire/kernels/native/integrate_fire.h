@@ -64,6 +64,10 @@ struct Backward {
     float *grad_x, *grad_v0, *grad_i0, *grad_decay, *grad_threshold;
 };
 
+// Vector lanes of float that the kernels use on this processor, and the same limited to ``most``.
+int lanes();
+int limit_lanes(int most);
+
 void run(const Dynamics& dynamics, const Forward& task, int threads);
 void run(const Dynamics& dynamics, const Backward& task, int threads);
 

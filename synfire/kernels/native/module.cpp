@@ -108,6 +108,8 @@ NB_MODULE(_native, m) {
              "levels"_a, "rounding"_a, "reset"_a, "reset_value"_a, "detach_reset"_a, "input_gain"_a,
              "decay_input"_a, "current_decay"_a, "surrogate"_a, "width"_a, "scale"_a, "inclusive"_a,
              "unit"_a);
+    m.def("lanes", &synfire::lanes);
+    m.def("limit_lanes", &synfire::limit_lanes, "most"_a);
     m.def("integrate_fire_forward", &forward, "dynamics"_a, "steps"_a, "x"_a, "v0"_a.none(),
           "i0"_a.none(), "decay"_a, "decay_inner"_a, "threshold"_a, "threshold_inner"_a,
           "output_scale"_a, "counts"_a, "v"_a, "i"_a.none(), "threads"_a);

@@ -1,0 +1,119 @@
+// Lanes of floats that fit the vector registers of a processor, and plain float for tails.
+// Templates take either as V: arithmetic, comparison and ?: mean the same for both.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <cstring>
+#include <type_traits>
+
+#define SYNFIRE_INLINE inline __attribute__((always_inline))
+
+namespace synfire {
+
+using Lanes4 = float __attribute__((vector_size(16)));   // on every processor
+using Lanes8 = float __attribute__((vector_size(32)));   // AVX2
+using Lanes16 = float __attribute__((vector_size(64)));  // AVX-512
+
+template <typename V>
+constexpr int64_t kLanes = sizeof(V) / sizeof(float);
+constexpr int64_t kMostLanes = kLanes<Lanes16>;
+
+template <typename V>
+SYNFIRE_INLINE V load(const float* from) {
+    V v;
+    std::memcpy(&v, from, sizeof v);
+    return v;
+}
+
+template <typename V>
+SYNFIRE_INLINE void store(float* to, V v) {
+    std::memcpy(to, &v, sizeof v);
+}
+
+template <typename V>
+SYNFIRE_INLINE V splat(float value) {
+    return V{} + value;
+}
+
+template <typename V>
+using Integers = std::conditional_t<std::is_same_v<V, float>, int32_t, decltype(V{} < V{})>;
+
+template <typename To, typename From>
+SYNFIRE_INLINE To convert(From x) {
+    if constexpr (std::is_arithmetic_v<From>)
+        return static_cast<To>(x);
+    else
+        return __builtin_convertvector(x, To);
+}
+
+// Cuts the fraction off; of a small number.
+template <typename V>
+SYNFIRE_INLINE V truncate(V x) {
+    return convert<V>(convert<Integers<V>>(x));
+}
+
+// 2^n of an integer n in the range of normal numbers.
+template <typename V>
+SYNFIRE_INLINE V power_of_two(V n) {
+    const Integers<V> bits = (convert<Integers<V>>(n) + 127) * (1 << 23);
+    V power;
+    std::memcpy(&power, &bits, sizeof power);
+    return power;
+}
+
+template <typename V>
+SYNFIRE_INLINE V clip(V x, V low, V high) {
+    x = low > x ? low : x;  // NaN stays NaN
+    return high < x ? high : x;
+}
+
+template <typename V>
+SYNFIRE_INLINE V magnitude(V x) {
+    return x < V{} ? -x : x;
+}
+
+// The nearest integer, ties to even, for |x| < 2^22, in two additions: 1.5 * 2^23 is so large that
+// a sum with it has no fraction bits.
+template <typename V>
+SYNFIRE_INLINE V nearest_integer(V x) {
+    const float magic = 12582912.0f;
+    return (x + magic) - magic;
+}
+
+inline int widest_lanes() {
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx512f")) return kLanes<Lanes16>;
+    if (__builtin_cpu_supports("avx2")) return kLanes<Lanes8>;
+#endif
+    return kLanes<Lanes4>;
+}
+
+// The lanes that kernels use; a test may ask for fewer.
+inline std::atomic<int>& lanes_in_use() {
+    static std::atomic<int> lanes = widest_lanes();
+    return lanes;
+}
+
+// Defines ``name`` as what the template ``name##_lanes<V>`` does with the lanes in use. No variant
+// may contract a product and a sum (-ffp-contract=off): that would round once where the reference
+// rounds twice.
+#if defined(__x86_64__)
+#define SYNFIRE_FOR_LANES(name, parameters, arguments)                                           \
+    __attribute__((target("avx512f"))) void name##_16 parameters {                               \
+        name##_lanes<Lanes16> arguments;                                                         \
+    }                                                                                            \
+    __attribute__((target("avx2"))) void name##_8 parameters { name##_lanes<Lanes8> arguments; } \
+    void name##_4 parameters { name##_lanes<Lanes4> arguments; }                                 \
+    void name parameters {                                                                       \
+        const int lanes = lanes_in_use();                                                        \
+        if (lanes == kLanes<Lanes16>) return name##_16 arguments;                                \
+        if (lanes == kLanes<Lanes8>) return name##_8 arguments;                                  \
+        name##_4 arguments;                                                                      \
+    }
+#else
+#define SYNFIRE_FOR_LANES(name, parameters, arguments) \
+    void name parameters { name##_lanes<Lanes4> arguments; }
+#endif
+
+}  // namespace synfire
