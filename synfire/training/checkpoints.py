@@ -29,27 +29,32 @@ class AtomicCheckpointIO(CheckpointIO):
     def load_checkpoint(
         self, path: Any, map_location: Any | None = None, weights_only: bool | None = True
     ) -> dict[str, Any]:
-        return read_checkpoint(Path(path))
+        return _read_tensors(Path(path))
 
     def remove_checkpoint(self, path: Any) -> None:
         Path(path).unlink(missing_ok=True)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint; a damaged one raises CheckpointError."""
+    """Read a checkpoint; one that is damaged or something else raises CheckpointError."""
+    content = _read_tensors(path)
+    if not {"loops", "state_dict", "history"} <= content.keys():
+        raise CheckpointError(f"{path} is not a training checkpoint: start anew with --overwrite.")
+    return content
+
+
+def _read_tensors(path: Path) -> dict[str, Any]:
     try:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()
         if damaged is not None:
             raise zipfile.BadZipFile(f"{damaged} fails its checksum")
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except (zipfile.BadZipFile, pickle.UnpicklingError, EOFError, OSError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise CheckpointError(
             f"{path} is damaged ({reason}): start anew with --overwrite, or restore the file."
         ) from error
-    if not isinstance(content, dict) or "loops" not in content or "state_dict" not in content:
-        raise CheckpointError(f"{path} is not a training checkpoint: start anew with --overwrite.")
     return content
 
 

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.utils.data import DataLoader
 
 from synfire.core.errors import ConfigError, RunExistsError
 from synfire.core.files import FINISHED, mark_finished, refuse_finished, write_json
@@ -28,7 +27,6 @@ from synfire.datasets import Splits
 from synfire.training.budget import OperationMeter, mean_fan_out
 from synfire.training.memory import keep_freed_memory
 from synfire.training.recipe import Recipe, load_recipe
-from synfire.training.sampling import BatchView, InOrder, SeededBatches
 from synfire.training.seeding import Stream, derive_seed
 
 if TYPE_CHECKING:
@@ -119,11 +117,12 @@ def fit(
     splits = splits or recipe.data.load()
     own = net is None
     net = build_net(recipe, splits) if net is None else net
+    net.train()  # Lightning trains modules in the mode that it finds
     main = _prepare(recipe, out, overwrite)  # last: a mistake above leaves the folder as it was
     began = time.perf_counter()
     with _quiet():
         history, state = _run(recipe, out, splits, net, progress)
-    net.load_state_dict(state)
+    net.load_state_dict(state, assign=True)  # keeps the number type that was trained
     net.eval()
     if main:
         write_json(out / HISTORY, history)
@@ -187,25 +186,24 @@ def _run(
 ) -> tuple[list[dict[str, float]], dict[str, torch.Tensor]]:
     from synfire.training.checkpoints import LAST, read_checkpoint
     from synfire.training.classification import Classification
+    from synfire.training.loaders import SplitsLoaders
 
-    trainer = _trainer(recipe, out, progress)
-    _warn_of_rank_statistics(net, trainer)
-    loader = _train_loader(recipe, splits, trainer)
-    module = Classification(net, recipe, operation_meter(net, splits), len(loader))
+    trainer = build_trainer(recipe, out, progress)
+    warn_of_rank_statistics(net, trainer)
+    data = SplitsLoaders(recipe, splits)
+    steps = data.steps_per_epoch(trainer.world_size)
+    module = Classification(net, recipe, operation_meter(net, splits), steps)
     last = out / LAST
     if last.is_file():
         read_checkpoint(last)  # a damaged file is named before anything starts
-    trainer.fit(
-        module,
-        loader,
-        _watch_loader(recipe, splits, trainer),
-        ckpt_path=last if last.is_file() else None,
-    )
+    trainer.fit(module, data, ckpt_path=last if last.is_file() else None)
     if trainer.interrupted:
         raise KeyboardInterrupt
-    state = trainer.strategy.lightning_module_state_dict()
-    weights = {key.removeprefix("net."): value.cpu() for key, value in state.items()}
-    return module.history, weights
+    # The module of this process may be empty or of another number type: the work may have been
+    # done in others. The checkpoint of the last epoch holds all of it.
+    final = read_checkpoint(last)
+    weights = {key.removeprefix("net."): value for key, value in final["state_dict"].items()}
+    return final["history"], weights
 
 
 def operation_meter(net: nn.Module, splits: Splits) -> OperationMeter | None:
@@ -219,7 +217,8 @@ def operation_meter(net: nn.Module, splits: Splits) -> OperationMeter | None:
     return OperationMeter(net, mean_fan_out(graph))
 
 
-def _trainer(recipe: Recipe, out: Path, progress: bool) -> Trainer:
+def build_trainer(recipe: Recipe, out: Path, progress: bool) -> Trainer:
+    """Lightning's trainer as the recipe wants it, writing into ``out``."""
     from lightning.pytorch import Trainer
     from lightning.pytorch.loggers import TensorBoardLogger
 
@@ -248,30 +247,8 @@ def _trainer(recipe: Recipe, out: Path, progress: bool) -> Trainer:
     )
 
 
-def _train_loader(recipe: Recipe, splits: Splits, trainer: Trainer) -> DataLoader[Any]:
-    batches = SeededBatches(
-        len(splits.train),
-        recipe.train.batch_size,
-        recipe.train.seed,
-        trainer.global_rank,
-        trainer.world_size,
-    )
-    return _loader(splits.train, batches, recipe.train.workers)
-
-
-def _watch_loader(recipe: Recipe, splits: Splits, trainer: Trainer) -> DataLoader[Any] | None:
-    if recipe.train.watch == "none":
-        return None
-    images = splits.part(recipe.train.watch)
-    batches = InOrder(len(images), 256, trainer.global_rank, trainer.world_size)
-    return _loader(images, batches, recipe.train.workers)
-
-
-def _loader(images: Any, batches: Any, workers: int) -> DataLoader[Any]:
-    return DataLoader(BatchView(images), sampler=batches, batch_size=None, num_workers=workers)
-
-
-def _warn_of_rank_statistics(net: nn.Module, trainer: Trainer) -> None:
+def warn_of_rank_statistics(net: nn.Module, trainer: Trainer) -> None:
+    """Warn if BatchNorm trains in several CPU processes."""
     norms = [m for m in net.modules() if isinstance(m, _BatchNorm) and m.training]
     on_cpu = trainer.strategy.root_device.type == "cpu"
     if on_cpu and trainer.world_size > 1 and norms:

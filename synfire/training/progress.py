@@ -57,7 +57,9 @@ class ShowProgress(Callback):
         if trainer.is_global_zero and pl_module.history:
             seconds = time.perf_counter() - self.began
             line = describe(pl_module.history[-1], trainer.max_epochs or 1)
-            self.console.print(f"{self.title}: {line}  ({seconds:.0f} s)", highlight=False, soft_wrap=True)
+            self.console.print(
+                f"{self.title}: {line}  ({seconds:.0f} s)", highlight=False, soft_wrap=True
+            )
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
