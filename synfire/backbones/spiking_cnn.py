@@ -42,7 +42,7 @@ class SpikingCNN(Folded):
         levels: int = 4,
         timesteps: int = 1,
         in_channels: int = 1,
-        widths: tuple[int, ...] = (16, 32, 64),
+        widths: tuple[int, ...] = (16, 32, 48),
         pooling: str = "stride",
         activation: str = "spike",
         encoder: Encoder | None = None,
@@ -98,11 +98,11 @@ def _build(widths: tuple[int, ...], options: dict[str, Any]) -> SpikingCNN:
 
 @models.register()
 def spiking_cnn_tiny(**options: Any) -> SpikingCNN:
-    """Three stages of 16, 32, 64 channels: for 8x8 digits and quick tests."""
-    return _build((16, 32, 64), options)
+    """Three stages of 16, 32, 48 channels: for 8x8 digits and quick tests."""
+    return _build((16, 32, 48), options)
 
 
 @models.register()
 def spiking_cnn_small(**options: Any) -> SpikingCNN:
-    """Three stages of 24, 48, 72 channels: for MNIST-sized images."""
-    return _build((24, 48, 72), options)
+    """Three stages of 16, 32, 64 channels: for MNIST-sized images."""
+    return _build((16, 32, 64), options)
