@@ -271,7 +271,6 @@ def test_non_finite_weights_are_refused():
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("timesteps", [1, 3])
 def test_cuda_counts_equal_cpu_counts(timesteps):
     torch.manual_seed(0)
