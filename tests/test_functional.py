@@ -70,6 +70,19 @@ def test_one_call_a_timestep():
     assert torch.equal(torch.cat(outs), F.lif(x, decay=0.9)[0])
 
 
+@pytest.mark.parametrize("name", PAIRS)
+def test_a_poisoned_sample_poisons_no_other(name):
+    function, _, options = PAIRS[name]
+    x = torch.randn(5, 4, 3)
+    poisoned = x.clone()
+    poisoned[1, 2] = torch.nan
+    (clean, state), (dirty, dirty_state) = function(x, **options), function(poisoned, **options)
+    assert torch.equal(dirty[:, [0, 1, 3]], clean[:, [0, 1, 3]])
+    for key, value in state.items():
+        assert torch.equal(dirty_state[key][[0, 1, 3]], value[[0, 1, 3]])
+        assert bool(dirty_state[key][2].isnan().all())
+
+
 def test_states_are_not_changed_in_place():
     _, state = F.lif(torch.rand(3, 4))
     before = state["v"].clone()
