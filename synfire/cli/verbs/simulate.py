@@ -77,7 +77,7 @@ def _outputs(graph: Any, x: Any, mode: str, backend: str, batch_size: int) -> An
     if backend == "torch":
         import torch
 
-        x = torch.from_numpy(np.ascontiguousarray(x))
+        x = torch.from_numpy(np.array(x))
     parts = []
     with counter("simulate") as progress:
         for start in range(0, x.shape[1], batch_size):
