@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 from torch import Tensor, nn
@@ -68,6 +69,9 @@ class SpikingCNN(Folded):
         self.head_neuron = neuron()
         self.head = nn.Linear(widths[-1], num_classes)
 
+    options: dict[str, Any]
+    """The arguments of a named model, defaults among them: what ``config.json`` keeps."""
+
     def forward_features(self, x: Tensor) -> Tensor:
         """Folded images [T*B, C, H, W] to the potentials of the last stage."""
         features: Tensor = self.stages(self.stem(x))
@@ -91,9 +95,12 @@ def _stage(before: int, width: int, neuron: NeuronFactory, pooling: str) -> nn.S
 
 
 def _build(widths: tuple[int, ...], options: dict[str, Any]) -> SpikingCNN:
-    options.setdefault("widths", widths)
-    options["widths"] = tuple(options["widths"])
-    return SpikingCNN(**options)
+    chosen = inspect.signature(SpikingCNN).bind(**{"widths": widths, **options})
+    chosen.apply_defaults()
+    chosen.arguments["widths"] = tuple(chosen.arguments["widths"])
+    net = SpikingCNN(**chosen.arguments)
+    net.options = dict(chosen.arguments)  # a saved model outlives a change of the defaults
+    return net
 
 
 @models.register()

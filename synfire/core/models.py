@@ -42,7 +42,8 @@ def create_model(name: str, *, pretrained: str | None = None, **options: Any) ->
         options: ``num_classes``, ``levels`` (D), ``timesteps`` (T), ``in_channels``, and those of the family.
 
     Returns:
-        A container (:class:`synfire.core.time.Folded`): takes [B, ...] or [T, B, ...].
+        A container (:class:`synfire.core.time.Folded`): takes [B, ...] or [T, B, ...]. Its ``config`` holds the name
+        and the options; a family that sets ``net.options`` has all of them kept, defaults among them.
 
     Example:
         >>> net = create_model("spiking_cnn_tiny", num_classes=10, levels=4, timesteps=1, in_channels=1)
@@ -57,7 +58,7 @@ def create_model(name: str, *, pretrained: str | None = None, **options: Any) ->
         net = build(**options)
     except TypeError as error:
         raise ConfigError(f"model {name!r}: {str(error).split('() ')[-1]}.") from error
-    net.config = {"model": name, "options": options}
+    net.config = {"model": name, "options": getattr(net, "options", options)}
     return net
 
 
@@ -68,7 +69,7 @@ def _pretrained(name: str, weights: str, options: dict[str, Any]) -> Any:
     for key, value in options.items():
         if key not in fixed or _tuples(fixed[key]) != _tuples(value):
             raise ConfigError(
-                f"the weights {weights!r} of {name!r} were trained with {key}={fixed.get(key, 'its default')!r}, "
+                f"the weights {weights!r} of {name!r} were trained with {key}={fixed.get(key)!r}, "
                 f"got {value!r}: leave the option out, or build the model without pretrained."
             )
     return net
@@ -158,7 +159,6 @@ def load(folder: Path | str) -> Any:
             f"{folder / CONFIG} names no model that can be built: {error}"
         ) from error
     _load_weights(net, folder / WEIGHTS)
-    net.config = {"model": model, "options": options}
     return net.eval()
 
 
