@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from synfire.core.errors import ConfigError, FoldingError
-from synfire.core.time import State, current_time
+from synfire.core.time import State, Timed, current_time
 
 
-class Neuron(nn.Module):
+class Neuron(Timed):
     """Base of all neurons. What it emits is a count in {0..levels} times ``scale``.
 
     A subclass implements :meth:`run`, the functional form on folded tensors with explicit state.

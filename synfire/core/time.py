@@ -7,7 +7,7 @@ is never integrated across samples.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -63,6 +63,34 @@ def time_context(context: TimeContext) -> Iterator[TimeContext]:
         _context.reset(token)
 
 
+def carry_time(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``function`` bound to the time of the running call, for calls that come later, outside of it.
+
+    Activation checkpointing runs a block again during backward, when the container is long gone; wrap the block, so that
+    its neurons still find their T. Outside of a container it returns ``function`` as it is.
+
+    Example:
+        >>> import torch.utils.checkpoint, synfire
+        >>> from synfire.neurons import LIF
+        >>> class Block(nn.Module):
+        ...     def __init__(self):
+        ...         super().__init__()
+        ...         self.body = nn.Sequential(nn.Linear(3, 3), LIF())
+        ...     def forward(self, x):
+        ...         return torch.utils.checkpoint.checkpoint(carry_time(self.body), x, use_reentrant=False)
+        >>> synfire.TimeFolded(Block(), timesteps=2)(torch.rand(2, 4, 3)).sum().backward()
+    """
+    context = current_time()
+    if context is None:
+        return function
+
+    def run(*arguments: Any, **options: Any) -> Any:
+        with time_context(TimeContext(context.timesteps)):
+            return function(*arguments, **options)
+
+    return run
+
+
 @runtime_checkable
 class Encoder(Protocol):
     """Turns a static input [B, ...] into what each timestep sees, folded: [T*B, ...]."""
@@ -78,7 +106,17 @@ class Encoder(Protocol):
         ...
 
 
-class Folded(nn.Module):
+class Timed(nn.Module):
+    """Base of every module that knows T, neurons and containers above all: :func:`set_timesteps` reaches these.
+
+    A module whose parameters depend on T sets ``fixed_timesteps = True`` and refuses another value.
+    """
+
+    timesteps: int
+    fixed_timesteps: bool = False
+
+
+class Folded(Timed):
     """Base of everything that takes [B, ...] or [T, B, ...] and runs a folded net inside.
 
     A subclass implements ``forward_steps`` on the folded tensor [T*B, ...]. Every call starts from rest.
@@ -195,9 +233,10 @@ class TimeFolded(Folded):
 
 
 def set_timesteps(net: nn.Module, timesteps: int) -> nn.Module:
-    """Change T everywhere it may change: in every container and neuron of ``net``, in place.
+    """Change T everywhere it may change: in every container and neuron of ``net`` (:class:`Timed`), in place.
 
-    A module whose parameters depend on T sets ``fixed_timesteps = True`` and refuses another value.
+    Raises:
+        ConfigError: a module has parameters for another T; nothing is changed then.
 
     Example:
         >>> from synfire.neurons import LIF
@@ -205,15 +244,15 @@ def set_timesteps(net: nn.Module, timesteps: int) -> nn.Module:
         4
     """
     timesteps = _checked_timesteps(timesteps)
-    timed = [m for m in net.modules() if isinstance(getattr(m, "timesteps", None), int)]
+    timed = [module for module in net.modules() if isinstance(module, Timed)]
     for module in timed:
-        if getattr(module, "fixed_timesteps", False) and module.timesteps != timesteps:
+        if module.fixed_timesteps and module.timesteps != timesteps:
             raise ConfigError(
                 f"{type(module).__name__} has parameters for T={module.timesteps} and cannot run with "
                 f"T={timesteps}: build the model with that T."
             )
     for module in timed:
-        module.timesteps = timesteps  # type: ignore[assignment]
+        module.timesteps = timesteps
     return net
 
 

@@ -279,3 +279,39 @@ def test_models_may_derive_from_folded():
 
     assert Net()(torch.full((2, 1, 1), 0.8)).tolist() == [[1.0]]
     assert "timesteps=2, readout='last'" in repr(Net())
+
+
+def test_checkpointed_blocks_give_the_same_gradients():
+    from torch.utils.checkpoint import checkpoint
+
+    from synfire.core.time import carry_time
+
+    class Net(nn.Module):
+        def __init__(self, checkpointed):
+            super().__init__()
+            torch.manual_seed(0)
+            self.body = nn.Sequential(nn.Linear(3, 5), LIF(), nn.Linear(5, 2), LIF())
+            self.checkpointed = checkpointed
+
+        def forward(self, x):
+            if self.checkpointed:
+                return checkpoint(carry_time(self.body), x, use_reentrant=False)
+            return self.body(x)
+
+    x = torch.rand(3, 4, 3) * 4
+    gradients = []
+    for checkpointed in (False, True):
+        net = synfire.TimeFolded(Net(checkpointed), timesteps=3)
+        net(x).square().sum().backward()
+        gradients.append([p.grad for p in net.parameters()])
+    assert any(g.abs().sum() > 0 for g in gradients[0])
+    assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
+
+
+def test_modules_of_others_keep_their_timesteps():
+    class Foreign(nn.Module):
+        timesteps = 1000
+
+    net = nn.Sequential(Foreign(), LIF())
+    synfire.set_timesteps(net, 4)
+    assert net[0].timesteps == 1000 and net[1].timesteps == 4

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from synfire.core.neuron import Neuron
 from synfire.core.registry import lowerings
-from synfire.core.time import State
+from synfire.core.time import State, Timed
 from synfire.layers import NeuronFactory, SpikeAttention
 from synfire.neurons import LIF, IntegerLIF
 
@@ -211,7 +211,7 @@ def lower_linear_attention(context, node):
     )
 
 
-class LinearAttentionNet(nn.Module):
+class LinearAttentionNet(Timed):
     """Tokens are timesteps: neuron, q k v, the recurrence, a gate, neuron."""
 
     def __init__(self, timesteps: int, size: int = 6) -> None:

@@ -75,7 +75,7 @@ def test_exact_in_float64(timesteps):
     assert report.exact and report.first_difference is None
     assert [result.runtime for result in report.results] == ["integer", "slots"]
     assert report.results[1].counts == timesteps * 64 * (
-        5 * 16 * 64 // 5 * 3 + 3 * 32 * 16 + 2 * 64 * 4 + 64
+        3 * 16 * 64 + 3 * 32 * 16 + 2 * 48 * 4 + 48
     )
 
 

@@ -283,10 +283,11 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
 
 
 def _backward(ctx: Any, grad_out: Tensor, grad_v: Tensor, grad_i: Tensor) -> tuple[Any, ...]:
+    saved = ctx.saved_tensors  # once: checkpointing hands them out a single time
     g_x, g_v, g_i, g_decay, g_threshold = integrate_fire_backward_op(
-        grad_out, grad_v, grad_i, *ctx.saved_tensors, *ctx.constants
+        grad_out, grad_v, grad_i, *saved, *ctx.constants
     )
-    _, v, i, decay, threshold = ctx.saved_tensors
+    _, v, i, decay, threshold = saved
     return (
         g_x,
         None if v is None else g_v.to(v.dtype),
