@@ -66,8 +66,8 @@ def time_context(context: TimeContext) -> Iterator[TimeContext]:
 def carry_time(function: Callable[..., Any]) -> Callable[..., Any]:
     """``function`` bound to the time of the running call, for calls that come later, outside of it.
 
-    Activation checkpointing runs a block again during backward, when the container is long gone; wrap the block, so that
-    its neurons still find their T. Outside of a container it returns ``function`` as it is.
+    Activation checkpointing runs a block again during backward, when the container is long gone; wrap the block, so
+    that its neurons still find their T. Outside of a container it returns ``function`` as it is.
 
     Example:
         >>> import torch.utils.checkpoint, synfire
