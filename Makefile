@@ -1,5 +1,5 @@
 # make demo    train, verify, price and export a small spiking net on real digits; needs no environment
-# make test    the tests; also: lint, docs, bench, wheel, clean
+# make test    the tests; also: test-oldest, lint, docs, bench, wheel, clean
 #
 # PYTHON=python3.12        the Python (3.10 or newer) that environments are made with
 # USE_SYSTEM_TORCH=1       take the torch of that Python (a CUDA build, say) instead of the pinned one
@@ -24,13 +24,21 @@ BUILD_FILES := pyproject.toml constraints.txt CMakeLists.txt \
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check $(CONSTRAINTS)
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test lint docs bench wheel clean
+.PHONY: demo test test-oldest lint docs bench wheel clean
 
 demo: $(VENV)/.train
 	$(BIN)/synfire pipeline --recipe digits --out runs/demo --overwrite
 
 test: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_ARGS)
+
+# The oldest supported Python and torch (that torch brings several GB of CUDA packages); not part of CI.
+OLDEST_PYTHON ?= python3.10
+test-oldest:
+	$(OLDEST_PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/python -m pip install --quiet torch==2.7.1 numpy safetensors pytest hypothesis scikit-learn
+	OMP_NUM_THREADS=1 PYTHONPATH=. .venv-oldest/bin/python -m pytest -q -W ignore tests/core tests/kernels \
+		tests/neurons tests/encoders tests/layers tests/backbones tests/export
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -48,7 +56,7 @@ wheel: $(VENV)/.dev
 	$(BIN)/python tools/build_wheel.py
 
 clean:
-	rm -rf .venv .venv-system-torch build dist site
+	rm -rf .venv .venv-system-torch .venv-oldest build dist site
 
 $(VENV)/.made:
 	$(PYTHON) tools/check_python.py $(if $(USE_SYSTEM_TORCH),torch)
