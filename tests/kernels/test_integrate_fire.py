@@ -217,7 +217,10 @@ def slots(u, levels, rounding):
 
 
 def dense_grid(levels, dtype):
-    return torch.arange(-3 * 64, (levels + 4) * 64 + 1, dtype=dtype) / 64
+    """Multiples of 1/64, which hit every tie, and their neighbours among floating-point numbers."""
+    grid = torch.arange(-3 * 64, (levels + 4) * 64 + 1, dtype=dtype) / 64
+    beyond = torch.full_like(grid, 1e9)
+    return torch.cat([grid, grid.nextafter(beyond), grid.nextafter(-beyond)])
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, F64])
@@ -288,6 +291,25 @@ def test_edges_of_the_gradient_window(levels, dtype):
 def test_gradient_is_one_over_the_norm(levels):
     slope = window([0.5, 1.0, levels - 0.5], levels, True, output_scale=1 / levels)
     assert slope == [1 / levels] * 3
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, F64])
+@pytest.mark.parametrize("threshold", [0.3, 1 / 3, 0.7, 0.9, 1.1])
+def test_windows_tile_without_gap_or_overlap(threshold, dtype):
+    """Thresholds that floating point cannot hold, membranes at and beside every edge."""
+    levels = 15
+    theta = torch.tensor(threshold, dtype=dtype)
+    edges = theta * torch.arange(levels + 1, dtype=dtype)
+    beyond = torch.full_like(edges, 1e9)
+    h = torch.cat([edges, edges.nextafter(beyond), edges.nextafter(-beyond)]).requires_grad_()
+    for inclusive in (True, False):
+        out, _, _ = integrate_fire(
+            h, 1, threshold=theta, inclusive=inclusive, **Model(levels=levels).options()
+        )
+        (gradient,) = torch.autograd.grad(out.sum(), h)
+        u = h.detach() / theta
+        inside = (u >= 0) & (u <= levels) if inclusive else (u > 0) & (u < levels)
+        assert torch.equal(gradient, inside.to(dtype) / theta)
 
 
 @pytest.mark.parametrize("threshold", [0.25, 0.5, 2.0])

@@ -42,7 +42,8 @@ class NumpyBackend:
 
     def quantise(self, clipped: Array, rounding: str) -> Array:
         if rounding == "half_up":
-            return np.floor(clipped + self.dtype.type(0.5))
+            below_half = np.nextafter(self.dtype.type(0.5), self.dtype.type(0))
+            return np.floor(clipped + below_half)  # with 1/2 a number just below it would round up
         return np.rint(clipped) if rounding == "half_even" else np.floor(clipped)
 
     def cast(self, value: Array) -> Array:

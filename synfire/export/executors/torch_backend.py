@@ -10,6 +10,7 @@ import torch.nn.functional as nn_functional
 from torch import Tensor
 
 from synfire.core.errors import GraphError
+from synfire.kernels.integrate_fire.reference import BELOW_HALF
 
 _CONVOLUTIONS = {1: nn_functional.conv1d, 2: nn_functional.conv2d, 3: nn_functional.conv3d}
 _MAX_POOLS = {
@@ -56,7 +57,7 @@ class TorchBackend:
 
     def quantise(self, clipped: Tensor, rounding: str) -> Tensor:
         if rounding == "half_up":
-            return (clipped + 0.5).floor()
+            return (clipped + BELOW_HALF[clipped.dtype]).floor()
         return clipped.round() if rounding == "half_even" else clipped.floor()
 
     def cast(self, value: Tensor) -> Tensor:

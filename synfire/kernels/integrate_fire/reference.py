@@ -50,38 +50,44 @@ class Dynamics:
         return 1.0 if self.rounding == "floor" else 0.5
 
 
+BELOW_HALF = {torch.float32: 0.5 - 2**-25, torch.float64: 0.5 - 2**-54}
+"""The largest number below 1/2. Added to a number just below a tie, 1/2 itself would round up to the next integer,
+where the slots of an integrate-and-fire neuron do not fire."""
+
+
 def quantise(u: Tensor, levels: int, rounding: str) -> Tensor:
     """Counts in {0..levels} of a membrane in units of the threshold."""
     clipped = u.clamp(0, levels)
     if rounding == "half_up":
-        return (clipped + 0.5).floor()
+        return (clipped + BELOW_HALF[u.dtype]).floor()
     return clipped.round() if rounding == "half_even" else clipped.floor()
 
 
 def count_derivative(h: Tensor, threshold: Tensor | float, dynamics: Dynamics) -> Tensor:
     """The surrogate of ds/dh: one bump for each of the ``levels`` steps."""
-    size = threshold if dynamics.unit == "count" else 1.0
+    count = dynamics.unit == "count"
+    u = h / threshold if count else h
     total = torch.zeros_like(h)
     for level in range(1, dynamics.levels + 1):
-        centre = threshold * (level - 1 + dynamics.first_level)
-        distance = (h - centre) / size
-        bump = dynamics.surrogate.derivative(distance)
+        place = level - 1 + dynamics.first_level
+        centre = place if count else threshold * place
         if dynamics.surrogate.name == "rectangle":
-            bump = _share_edges(bump, distance, level, dynamics)
-        total = total + bump
-    return total / size
+            total = total + _window(u, centre, level, dynamics)
+        else:
+            total = total + dynamics.surrogate.derivative(u - centre)
+    return total / threshold if count else total
 
 
-def _share_edges(bump: Tensor, distance: Tensor, level: int, dynamics: Dynamics) -> Tensor:
-    """Give an edge where two windows meet to the upper one, so that windows of width 1 tile [0, levels] once."""
-    half = dynamics.surrogate.width / 2
-    drop_right = level < dynamics.levels or not dynamics.inclusive
-    drop_left = level == 1 and not dynamics.inclusive
-    if drop_right:
-        bump = bump.masked_fill(distance == half, 0)
-    if drop_left:
-        bump = bump.masked_fill(distance == -half, 0)
-    return bump
+def _window(u: Tensor, centre: Tensor | float, level: int, dynamics: Dynamics) -> Tensor:
+    """The rectangle of one level. Where two windows meet the edge belongs to the upper one, so that windows of width
+    1 tile [0, levels] once."""
+    surrogate = dynamics.surrogate
+    low, high = centre - surrogate.width / 2, centre + surrogate.width / 2
+    closed_low = level > 1 or dynamics.inclusive
+    closed_high = level == dynamics.levels and dynamics.inclusive
+    above = u >= low if closed_low else u > low
+    below = u <= high if closed_high else u < high
+    return (above & below).to(u.dtype) * (surrogate.scale / surrogate.width)
 
 
 def _input_gain(decay: Tensor | float, dynamics: Dynamics) -> Tensor | float:

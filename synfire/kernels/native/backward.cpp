@@ -7,24 +7,44 @@
 namespace synfire {
 namespace {
 
+// The rectangle of one level. Where two windows meet the edge belongs to the upper one, so that
+// windows of width 1 tile [0, levels] once.
+template <typename V>
+SYNFIRE_INLINE V window(const Dynamics& dynamics, V u, V centre, float place, int level) {
+    const double half = dynamics.half_width;
+    const bool count = dynamics.unit_is_count;
+    const V low = count ? splat<V>(static_cast<float>(place - half)) : centre - static_cast<float>(half);
+    const V high = count ? splat<V>(static_cast<float>(place + half)) : centre + static_cast<float>(half);
+    const bool closed_low = level > 1 || dynamics.inclusive;
+    const bool closed_high = level == dynamics.levels && dynamics.inclusive;
+    const V zero = V{};
+    V slope = splat<V>(dynamics.height);
+    if (closed_low)
+        slope = u >= low ? slope : zero;
+    else
+        slope = u > low ? slope : zero;
+    if (closed_high)
+        slope = u <= high ? slope : zero;
+    else
+        slope = u < high ? slope : zero;
+    return slope;
+}
+
 // The surrogate of ds/dh: one bump for each level. ``unit``: size and width are 1, so that nothing
 // is divided.
 template <Bump bump, bool unit, typename V>
 SYNFIRE_INLINE V count_derivative(const Dynamics& dynamics, V h, V threshold, V size) {
-    const V right = splat<V>(dynamics.half_width), left = -right;
-    const float first_level = dynamics.first_level();
+    const V u = unit ? h : h / size;
     V total = V{};
     for (int level = 1; level <= dynamics.levels; ++level) {
-        V distance = h - threshold * (static_cast<float>(level - 1) + first_level);
-        if constexpr (!unit) distance = distance / size;
-        V slope = bump_at<bump>(unit ? distance : distance / dynamics.width) * dynamics.height;
+        const float place = static_cast<float>(level - 1) + dynamics.first_level();
+        const V centre = dynamics.unit_is_count ? splat<V>(place) : threshold * place;
         if constexpr (bump == Bump::rectangle) {
-            // Where two windows meet the edge belongs to the upper one.
-            if (level < dynamics.levels || !dynamics.inclusive)
-                slope = distance == right ? V{} : slope;
-            if (level == 1 && !dynamics.inclusive) slope = distance == left ? V{} : slope;
+            total = total + window(dynamics, u, centre, place, level);
+        } else {
+            const V distance = u - centre;
+            total = total + bump_at<bump>(unit ? distance : distance / dynamics.width) * dynamics.height;
         }
-        total = total + slope;
     }
     return unit ? total : total / size;
 }

@@ -54,8 +54,10 @@ template <Rounding rounding, typename V>
 SYNFIRE_INLINE V quantise(V u, float levels) {
     const V clipped = clip(u, V{}, splat<V>(levels));
     if constexpr (rounding == Rounding::half_even) return nearest_integer(clipped);
+    // Half up: with 1/2 itself, the sum of the number just below 1/2 would round up to 1.
+    constexpr float below_half = 0x1.fffffep-2f;
     const V poison = clipped - clipped;  // zero, or the NaN that truncation would lose
-    return truncate(rounding == Rounding::half_up ? clipped + 0.5f : clipped) + poison;
+    return truncate(rounding == Rounding::half_up ? clipped + below_half : clipped) + poison;
 }
 
 template <Reset reset, typename V>

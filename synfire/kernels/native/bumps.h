@@ -25,7 +25,6 @@ template <Bump bump, typename V>
 SYNFIRE_INLINE V bump_at(V z) {
     constexpr float pi = 3.14159265358979f;
     const V zero = V{}, one = splat<V>(1.0f), size = magnitude(z);
-    if constexpr (bump == Bump::rectangle) return size <= 0.5f ? one : zero;
     if constexpr (bump == Bump::arctan) return one / ((z * pi) * (z * pi) + 1.0f);
     if constexpr (bump == Bump::sigmoid) {
         const V half = one / (exp_near(z * -4.0f) + 1.0f);

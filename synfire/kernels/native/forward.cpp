@@ -111,7 +111,7 @@ Dynamics::Dynamics(int levels, const std::string& rounding, const std::string& r
       bump(parse<Bump>("surrogate", surrogate,
                        {"rectangle", "arctan", "sigmoid", "fast_sigmoid", "triangle", "gaussian"})),
       width(static_cast<float>(width)),
-      half_width(static_cast<float>(width / 2)),
+      half_width(width / 2),
       height(static_cast<float>(scale / width)),
       inclusive(inclusive),
       unit_is_count(parse<int>("unit", unit, {"membrane", "count"}) == 1) {}

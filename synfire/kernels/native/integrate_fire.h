@@ -27,7 +27,7 @@ struct Dynamics {
     float current_decay;
     Bump bump;
     float width;
-    float half_width;
+    double half_width;
     float height;  // of a bump: scale / width
     bool inclusive;
     bool unit_is_count;
