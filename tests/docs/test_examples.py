@@ -27,4 +27,4 @@ def test_the_examples_of_a_page_run(page, tmp_path, monkeypatch):
     for number, block in enumerate(blocks(page), 1):
         code = compile(block, f"{page.name}, example {number}", "exec")
         exec(code, namespace)
-    assert "torch" in namespace or "synfire" in namespace
+    assert len(namespace) > 2, "an example defines or imports something"

@@ -167,17 +167,17 @@ def integrate_fire_op(
     beta = _as_parameter(decay, decay_value, x)
     theta = _as_parameter(threshold, threshold_value, x)
     steps = _unfold(x, timesteps)
-    v0 = _rest(x, v, timesteps)
     i0 = _rest(x, i, timesteps) if has_current else None
     if native.takes(steps):
-        counts, v_last, i_last = native.integrate_fire(steps, v0, i0, beta, theta, dynamics)
+        out, v_last, i_last = native.integrate_fire(
+            steps, v, i0, beta, theta, dynamics, output_scale=output_scale
+        )
     else:
+        v0 = _rest(x, v, timesteps)
         counts, v_last, i_last, _ = reference.forward(
             steps.to(v0.dtype), v0, i0, beta, theta, dynamics
         )
-    out = (counts if output_scale == 1.0 else counts * output_scale).to(x.dtype)
-    if v_last is v0:  # no timestep: an output may not be an input
-        v_last, i_last = v0.clone(), None if i0 is None else i0.clone()
+        out = (counts if output_scale == 1.0 else counts * output_scale).to(x.dtype)
     return out.reshape(x.shape), v_last, x.new_empty(0) if i_last is None else i_last
 
 
@@ -230,28 +230,32 @@ def integrate_fire_backward_op(
     beta = _as_parameter(decay, decay_value, x)
     theta = _as_parameter(threshold, threshold_value, x)
     steps = _unfold(x, timesteps)
-    v0 = _rest(x, v, timesteps)
     i0 = _rest(x, i, timesteps) if has_current else None
-    grad_counts = _unfold(grad_out, timesteps).to(v0.dtype) * output_scale
-    grad_v = grad_v.to(v0.dtype).reshape(v0.shape)
-    grad_current = grad_i.to(v0.dtype).reshape(v0.shape) if has_current else None
-    if native.takes(steps) and native.takes(grad_counts):
+    dtype, state = state_dtype(x.dtype), steps.shape[1:]
+    grad_counts = _unfold(grad_out, timesteps).to(dtype)
+    grad_v = grad_v.to(dtype).reshape(state)
+    grad_current = grad_i.to(dtype).reshape(state) if has_current else None
+    if native.takes(steps):
         wanted = decay is not None or threshold is not None
         g_x, g_v, g_i, g_decay, g_threshold = native.integrate_fire_backward(
             grad_counts,
             grad_v,
             grad_current,
             steps,
-            v0,
+            v,
             i0,
             beta,
             theta,
             dynamics,
+            output_scale=output_scale,
             parameters=wanted,
         )
     else:
+        if output_scale != 1.0:
+            grad_counts = grad_counts * output_scale
+        v0 = _rest(x, v, timesteps)
         g_x, g_v, g_i, g_decay, g_threshold = reference.backward(
-            grad_counts, grad_v, grad_current, steps.to(v0.dtype), v0, i0, beta, theta, dynamics
+            grad_counts, grad_v, grad_current, steps.to(dtype), v0, i0, beta, theta, dynamics
         )
     return (
         g_x.to(x.dtype).reshape(x.shape),
