@@ -58,6 +58,8 @@ def folder_atomic(path: Path | str) -> Iterator[Path]:
     try:
         yield temporary
         temporary.chmod(0o755)
+        for file in temporary.rglob("*"):  # some writers leave files that only their owner can read
+            file.chmod(0o755 if file.is_dir() else 0o644)
         if path.exists():
             retired = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.old."))
             path.replace(retired / path.name)
