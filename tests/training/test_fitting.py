@@ -145,7 +145,8 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_the_budget_lowers_operations(tmp_path: Path) -> None:
-    free = fit(tiny_recipe("--train.epochs=8"), tmp_path / "free", progress=False)
+    unpressed = tiny_recipe("--train.epochs=8", "--budget.weight=0")
+    free = fit(unpressed, tmp_path / "free", progress=False)
     words = ("--train.epochs=8", "--budget.weight=5")
     bound = fit(tiny_recipe(*words), tmp_path / "bound", progress=False)
     assert bound.history[-1]["operations"] < 0.8 * free.history[-1]["operations"]
