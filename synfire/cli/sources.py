@@ -37,6 +37,15 @@ class Source:
             raise ConfigError(f"nothing tells which data {self.name} is for: add --recipe.")
         return load_recipe(recipe, overrides)
 
+    def may_know(self, recipe: Recipe) -> bool:
+        """Whether the data of ``recipe`` divide the training's dataset in another way."""
+        if self.recipe is None:
+            return False
+        trained = load_recipe(self.recipe).data
+        where = {"root": "", "limit": 0}
+        one, other = (vars(data) | where for data in (trained, recipe.data))
+        return type(trained) is type(recipe.data) and one != other
+
     def load_splits(self, recipe: Recipe) -> Splits:
         """The recipe's data, checked against the net."""
         splits = recipe.data.load()

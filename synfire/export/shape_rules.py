@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from torch import fx
 
 from synfire.export.lowering import LoweringContext, rule
@@ -61,6 +63,8 @@ def slice_(context: LoweringContext, node: fx.Node) -> str:
     a = context.arguments(node)
     source = context.shape(a["self"])
     axis = a["dim"] % (len(source) + 1)
+    if axis == 0 and not a["start"] and (a["end"] is None or a["end"] == sys.maxsize):
+        return context.input(a["self"])  # x[:, ...] written out, as torch before 2.8 traces it
     if axis == 0 or a["step"] != 1:
         context.refuse(node, "a slice along the batch or with a step", "slice channels")
     size = source[axis - 1]

@@ -48,7 +48,7 @@ class SpikingNeuron(Neuron):
             output_scale=self.scale,
             reset=self.reset,
             surrogate=self.surrogate,
-            **(self.constants | self.parameters_now()),
+            **{**self.constants, **self.parameters_now()},  # older compilers know no dict | dict
         )
         return out, {"v": v} if i is None else {"v": v, "i": i}
 

@@ -117,6 +117,16 @@ def test_evaluate(run: Path, tmp_path: Path, results: dict) -> None:  # type: ig
     assert main(["evaluate", str(run / "seed-1"), *words]) == 0
 
 
+def test_evaluating_on_images_of_the_training_is_pointed_out(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["evaluate", str(run), "--overwrite", "--out", str(tmp_path)]
+    assert main([*words, "--data.limit=50"]) == 0
+    assert "note" not in capsys.readouterr().err
+    assert main([*words, "--data.split=writers"]) == 0
+    assert "the net was trained on may be among them" in capsys.readouterr().err
+
+
 def test_verify(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["verify", str(run), "--float64", "--count", "20", "--out", str(tmp_path)]) == 0
     assert json.loads((tmp_path / "verify.json").read_text())["exact"]

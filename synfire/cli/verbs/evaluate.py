@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 
 from synfire.cli.options import MODEL_HELP, add_out, open_out, parse_with_overrides, positive
 
-EXAMPLE = "synfire evaluate spiking_cnn_tiny/digits --data.split writers"
+EXAMPLE = "synfire evaluate spiking_cnn_small/mnist --data.root path/to/idx-files"
 
 
 def run(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
@@ -25,6 +26,12 @@ def run(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
     source = open_source(args.model)
     recipe = source.load_recipe(args.recipe, overrides)
     splits = source.load_splits(recipe)
+    if args.part != "train" and source.may_know(recipe):
+        print(
+            "note: these data are divided otherwise than for the training, so that images which "
+            "the net was trained on may be among them.",
+            file=sys.stderr,
+        )
     out = open_out(args, f"evaluate-{source.short_name}")
     with counter("evaluate") as progress:
         images = splits.part(args.part)
