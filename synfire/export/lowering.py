@@ -70,6 +70,8 @@ class LoweringContext:
         if value is None:
             return None
         tensor = self._constants[value] if isinstance(value, fx.Node) else torch.as_tensor(value)
+        if tensor.is_floating_point():
+            tensor = tensor.double()  # numpy knows no bfloat16
         array: np.ndarray = tensor.detach().cpu().numpy()
         return array.astype(self.dtype) if array.dtype.kind == "f" else array
 

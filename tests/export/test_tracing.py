@@ -233,6 +233,16 @@ def test_edges_are_typed():
     assert kinds["3"][1] == "potential" and kinds["4"][1] == "real"
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_nets_become_float32_graphs(dtype):
+    net = synfire.create_model("spiking_cnn_tiny", num_classes=3).to(dtype).eval()
+    graph = trace(net, torch.rand(2, 1, 8, 8))
+    assert graph.dtype == np.float32
+    weight = graph["head"].weights["weight"]
+    np.testing.assert_array_equal(weight, net.head.weight.detach().float().numpy() / 4)
+    assert synfire.verify(net, torch.rand(4, 1, 8, 8), dtype=torch.float64).exact
+
+
 def test_tracing_leaves_the_net_alone():
     net = synfire.create_model("spiking_cnn_tiny", num_classes=3).train()
     before = {k: v.clone() for k, v in net.state_dict().items()}
