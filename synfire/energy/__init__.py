@@ -1,6 +1,7 @@
 """Operations counted on an executed graph and their estimated energy. Needs numpy only."""
 
 from synfire.energy.counting import Counts, count
+from synfire.energy.fan_out import mean_fan_out
 from synfire.energy.messages import activation_bits
 from synfire.energy.pricing import Estimate
 from synfire.energy.profiling import profile
@@ -23,5 +24,6 @@ __all__ = [
     "from_dict",
     "hardware",
     "hardware_names",
+    "mean_fan_out",
     "profile",
 ]

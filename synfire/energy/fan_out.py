@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from synfire.export.graph import Node
+from synfire.export.graph import Node, SpikeGraph
 
 Map = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -36,6 +36,35 @@ def reachable(node: Node, input_shape: tuple[int, ...]) -> int:
     """Multiply-accumulates of one sample whose input is a real position, zero weights included."""
     ones = np.ones(node.weights["weight"].shape)
     return int(_FAN_OUTS[node.op](node, input_shape, ones).sum())
+
+
+def mean_fan_out(graph: SpikeGraph) -> dict[str, float]:
+    """Synaptic operations that one count of a neuron causes, averaged over its positions, by module path.
+
+    A synapse counts if it reaches an output, so padding adds nothing. A neuron module that is called several times
+    contributes the mean over its calls.
+    """
+    reached: dict[str, list[float]] = {}
+    for neuron in graph.neurons():
+        reached.setdefault(neuron.path, []).append(_operations_per_unit(graph, neuron))
+    return {path: sum(values) / len(values) for path, values in reached.items()}
+
+
+def _operations_per_unit(graph: SpikeGraph, sender: Node) -> float:
+    total = 0.0
+    for node in graph.consumers(sender.name):
+        if node.op in _FAN_OUTS:
+            total += reachable(node, sender.shape) / sender.size
+        elif node.op == "SpikeAttention":
+            total += graph[node.inputs[2]].shape[-1] * node.inputs.count(sender.name)
+        elif node.op == "Pool":
+            cells = node.size * math.prod(node.attrs["kernel"]) / sender.size
+            total += cells * _operations_per_unit(graph, node)
+        elif node.op == "Upsample":
+            total += node.size / sender.size * _operations_per_unit(graph, node)
+        elif node.op in ("Reshape", "Concat", "Scale", "Delay"):
+            total += _operations_per_unit(graph, node)
+    return total
 
 
 def interior(node: Node) -> float:

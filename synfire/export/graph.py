@@ -188,32 +188,6 @@ class SpikeGraph:
                     f"weight {key!r} of node {node.name!r} ({node.path}) is not finite."
                 )
 
-    def fan_out(self) -> dict[str, float]:
-        """Synaptic operations that one count of a neuron causes, averaged over its positions, by module path.
-
-        A neuron module that is called several times contributes the mean over its calls.
-        """
-        reached: dict[str, list[float]] = {}
-        for neuron in self.neurons():
-            reached.setdefault(neuron.path, []).append(self._operations_per_unit(neuron.name))
-        return {path: sum(values) / len(values) for path, values in reached.items()}
-
-    def _operations_per_unit(self, name: str) -> float:
-        sender, total = self[name], 0.0
-        for node in self.consumers(name):
-            if node.dense_macs():
-                total += node.dense_macs() / sender.size
-            elif node.op == "SpikeAttention":
-                total += self[node.inputs[2]].shape[-1] * node.inputs.count(name)
-            elif node.op == "Pool":
-                cells = node.size * math.prod(node.attrs["kernel"]) / sender.size
-                total += cells * self._operations_per_unit(node.name)
-            elif node.op == "Upsample":
-                total += node.size / sender.size * self._operations_per_unit(node.name)
-            elif node.op in ("Reshape", "Concat", "Scale", "Delay"):
-                total += self._operations_per_unit(node.name)
-        return total
-
     def run(self, x: Any, mode: str = "integer") -> Any:
         """Run timed input [T, B, ...]: numpy arrays without torch, torch tensors on their device.
 

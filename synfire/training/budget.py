@@ -11,8 +11,6 @@ from torch import Tensor, nn
 
 from synfire.core.errors import ConfigError
 from synfire.core.neuron import Neuron, named_neurons
-from synfire.energy.fan_out import reachable
-from synfire.export import Node, SpikeGraph
 
 
 @dataclass(frozen=True)
@@ -85,7 +83,7 @@ class OperationMeter:
 
     Args:
         net: a net with neurons.
-        fan_out: neuron path to synaptic operations that one count causes (:func:`mean_fan_out`).
+        fan_out: neuron path to synaptic operations that one count causes (:func:`synfire.energy.mean_fan_out`).
             It is a mean over the neuron's positions, so the total differs a little from the exact
             counts of ``synfire.energy.profile``.
 
@@ -121,30 +119,6 @@ class OperationMeter:
         finally:
             for handle in handles:
                 handle.remove()
-
-
-def mean_fan_out(graph: SpikeGraph) -> dict[str, float]:
-    """Synapses that one count of a neuron reaches, by module path: the mean over its positions.
-
-    ``graph.fan_out()`` counts padded positions as if something were there; here a synapse counts
-    only if it reaches an output.
-    """
-    shares: dict[str, list[float]] = {}
-    for neuron in graph.neurons():
-        layers = list(_layers_behind(graph, neuron.name))
-        dense = sum(layer.dense_macs() for layer in layers)
-        real = sum(reachable(layer, graph[layer.inputs[0]].shape) for layer in layers)
-        shares.setdefault(neuron.path, []).append(real / dense if dense else 1.0)
-    padded = graph.fan_out()
-    return {path: padded[path] * sum(found) / len(found) for path, found in shares.items()}
-
-
-def _layers_behind(graph: SpikeGraph, name: str) -> Iterator[Node]:
-    for node in graph.consumers(name):
-        if node.dense_macs():
-            yield node
-        elif node.op in ("Pool", "Upsample", "Reshape", "Concat", "Scale", "Delay"):
-            yield from _layers_behind(graph, node.name)
 
 
 def _recorder(operations: Operations, fan_out: float, images: int):  # type: ignore[no-untyped-def]

@@ -24,7 +24,8 @@ from synfire.core.models import create_model, load, save
 from synfire.core.neuron import named_neurons
 from synfire.core.optional import require
 from synfire.datasets import Splits
-from synfire.training.budget import OperationMeter, mean_fan_out
+from synfire.energy import mean_fan_out
+from synfire.training.budget import OperationMeter
 from synfire.training.memory import keep_freed_memory
 from synfire.training.recipe import Recipe, load_recipe
 from synfire.training.seeding import Stream, derive_seed

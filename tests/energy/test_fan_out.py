@@ -2,8 +2,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
-from synfire.energy.fan_out import fan_out, interior, reachable
+import synfire
+from synfire.energy.fan_out import fan_out, interior, mean_fan_out, reachable
+from synfire.export import trace
 from synfire.export.graph import Edge, Node
 from tests.energy.toys import conv, linear, loop_operations
 
@@ -69,3 +72,22 @@ def test_sparse_conv_follows_its_pairs() -> None:
     reached = fan_out(node, (3, 3))
     assert reached.tolist() == [[8, 8, 4], [0, 0, 0], [4, 4, 4]]
     assert reachable(node, (3, 3)) == node.dense_macs() == 36
+
+
+def test_a_count_reaches_the_mean_number_of_synapses() -> None:
+    net = torch.nn.Sequential(
+        torch.nn.Conv2d(1, 2, 3, padding=1),
+        synfire.neurons.IntegerLIF(),
+        torch.nn.Conv2d(2, 4, 3, stride=2, padding=1),
+        synfire.neurons.IntegerLIF(),
+        torch.nn.AvgPool2d(2),
+        torch.nn.Flatten(),
+        synfire.neurons.IF(),
+        torch.nn.Linear(16, 3),
+    )
+    graph = trace(net, torch.rand(2, 1, 8, 8))
+    reached = mean_fan_out(graph)
+    # 3x3 with stride 2 and padding 1 on 8x8: 11 of the 12 taps of each axis meet a pixel
+    assert reached["1"] == 4 * 2 * 11 * 11 / (2 * 64)
+    assert reached["3"] == 0  # pooling into a neuron is no synapse
+    assert reached["6"] == 3

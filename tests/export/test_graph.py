@@ -6,11 +6,9 @@ import json
 
 import numpy as np
 import pytest
-import torch
 
-import synfire
 from synfire.core.errors import GraphError, InputError, RunExistsError
-from synfire.export import Edge, Node, SpikeGraph, trace
+from synfire.export import Edge, Node, SpikeGraph
 
 
 def tiny() -> SpikeGraph:
@@ -115,24 +113,6 @@ def test_inputs_are_checked():
     with pytest.raises(GraphError, match="T = 0"):
         graph.run(np.ones((0, 1, 2), np.float32))
     assert graph.run(np.ones((1, 0, 2), np.float32)).shape == (0, 1)
-
-
-def test_fan_out_is_the_mean_number_of_synapses():
-    net = torch.nn.Sequential(
-        torch.nn.Conv2d(1, 2, 3, padding=1),
-        synfire.neurons.IntegerLIF(),
-        torch.nn.Conv2d(2, 4, 3, stride=2, padding=1),
-        synfire.neurons.IntegerLIF(),
-        torch.nn.AvgPool2d(2),
-        torch.nn.Flatten(),
-        synfire.neurons.IF(),
-        torch.nn.Linear(16, 3),
-    )
-    graph = trace(net, torch.rand(2, 1, 8, 8))
-    fan_out = graph.fan_out()
-    assert fan_out["1"] == 4 * 16 * 2 * 9 / (2 * 64)  # conv: outputs times taps over inputs
-    assert fan_out["3"] == 0  # pooling into a neuron is no synapse
-    assert fan_out["6"] == 3
 
 
 def test_str_names_every_node():

@@ -4,11 +4,10 @@ from torch import nn
 
 import synfire
 from synfire.core.errors import ConfigError
-from synfire.energy import profile
+from synfire.energy import mean_fan_out, profile
 from synfire.export import trace
 from synfire.neurons import IntegerLIF
 from synfire.training import OperationMeter, SpikeBudget
-from synfire.training.budget import mean_fan_out
 
 
 @pytest.fixture
