@@ -28,8 +28,10 @@ from synfire.training import (
     Trained,
     evaluate,
     fit,
+    load_recipe,
     load_trained,
 )
+from synfire.training.fitting import RECIPE
 
 PROFILED, REPLAYED, CHECKED_IN_FLOAT64 = 1000, 256, 1000
 """Test images that are profiled, run again in a fresh process, and verified in float64."""
@@ -106,11 +108,11 @@ class Pipeline:
         return nets[: self.seeds], nets[self.seeds :]
 
     def _train(self, recipe: Recipe, folder: Path, net: nn.Module | None) -> Trained:
-        if not self.overwrite and net is None and (folder / FINISHED).is_file():
-            earlier, trained = load_trained(folder)
-            if earlier == recipe:
-                return trained
-        again = self.overwrite or (folder / FINISHED).is_file()
+        again = self.overwrite
+        if not again and (folder / FINISHED).is_file() and load_recipe(folder / RECIPE) == recipe:
+            if net is None:
+                return load_trained(folder)[1]
+            again = True  # a net that has no name is not saved: train it once more
         return fit(recipe, folder, splits=self.splits, net=net, overwrite=again)
 
     def _with_seed(self, seed: int) -> Recipe:

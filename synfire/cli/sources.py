@@ -75,7 +75,7 @@ def open_source(text: str) -> Source:
         text: folder of ``synfire train``, ``pipeline`` or ``synfire.save``, or ``model/weights``.
     """
     folder = Path(text)
-    for run in (folder, folder / "seed-0"):
+    for run in (folder, *sorted(folder.glob("seed-*"))):
         if (run / MODEL / CONFIG).is_file():
             return Source(load(run / MODEL), text, run / RECIPE)
     if (folder / CONFIG).is_file():

@@ -41,7 +41,8 @@ def reachable(node: Node, input_shape: tuple[int, ...]) -> int:
 def mean_fan_out(graph: SpikeGraph) -> dict[str, float]:
     """Synaptic operations that one count of a neuron causes, averaged over its positions, by module path.
 
-    A synapse counts if it reaches an output, so padding adds nothing. A neuron module that is called several times
+    A synapse counts if it reaches an output, so padding adds nothing; in spike attention each
+    operand counts as if the others were dense. A neuron module that is called several times
     contributes the mean over its calls.
     """
     reached: dict[str, list[float]] = {}
@@ -56,7 +57,11 @@ def _operations_per_unit(graph: SpikeGraph, sender: Node) -> float:
         if node.op in _FAN_OUTS:
             total += reachable(node, sender.shape) / sender.size
         elif node.op == "SpikeAttention":
-            total += graph[node.inputs[2]].shape[-1] * node.inputs.count(sender.name)
+            k_width, v_width = (graph[name].shape[-1] for name in node.inputs[1:])
+            meets = (v_width, v_width, k_width)  # q: a row of k^T v; k: a row of v; v: a row of k
+            total += sum(
+                m for m, name in zip(meets, node.inputs, strict=True) if name == sender.name
+            )
         elif node.op == "Pool":
             cells = node.size * math.prod(node.attrs["kernel"]) / sender.size
             total += cells * _operations_per_unit(graph, node)

@@ -12,8 +12,7 @@ LARGEST_MMAP_THRESHOLD = 32 << 20
 def keep_freed_memory() -> bool:
     """Tell glibc's allocator of this process to keep freed blocks; whether it could be told.
 
-    By default it returns large blocks to the kernel, which clears every page anew at the next
-    step: a third of the time of a small convolutional net on a CPU. Peak memory does not change.
+    By default it returns large blocks to the kernel, which clears every page anew at the next step.
     """
     if not sys.platform.startswith("linux"):
         return False

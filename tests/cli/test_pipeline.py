@@ -101,6 +101,22 @@ def test_an_interrupted_pipeline_trains_nothing_twice(
     assert again["accuracy"] == results["accuracy"]
 
 
+def test_a_finished_training_of_another_recipe_is_not_written_over(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also where the pipeline around it was interrupted."""
+    words = ["--out", str(tmp_path / "run"), *TINY, "--train.epochs=1", "--train.seed=3"]
+    assert main(["pipeline", *words]) == 0
+    (tmp_path / "run" / "finished.json").unlink()
+    weights = tmp_path / "run" / "seed-3" / "model" / "model.safetensors"
+    before = weights.read_bytes()
+    capsys.readouterr()
+    assert main(["pipeline", *words, "--optimiser.lr=0.1"]) == 2
+    assert "holds a finished run" in capsys.readouterr().err
+    assert weights.read_bytes() == before
+    assert main(["evaluate", str(tmp_path / "run"), "--out", str(tmp_path / "e")]) == 0
+
+
 def test_report_is_written_again(run: Path, tmp_path: Path) -> None:
     assert main(["report", str(run), "--out", str(tmp_path)]) == 0
     assert (tmp_path / "report.html").read_bytes() == (run / "report.html").read_bytes()

@@ -8,7 +8,7 @@ import synfire
 from synfire.energy.fan_out import fan_out, interior, mean_fan_out, reachable
 from synfire.export import trace
 from synfire.export.graph import Edge, Node
-from tests.energy.toys import conv, linear, loop_operations
+from tests.energy.toys import closed, conv, linear, loop_operations, neuron, source
 
 CASES = [
     # in_size, channels, out, kernel, stride, padding, dilation, groups
@@ -72,6 +72,18 @@ def test_sparse_conv_follows_its_pairs() -> None:
     reached = fan_out(node, (3, 3))
     assert reached.tolist() == [[8, 8, 4], [0, 0, 0], [4, 4, 4]]
     assert reachable(node, (3, 3)) == node.dense_macs() == 36
+
+
+def test_attention_with_wider_values() -> None:
+    widths = {"q": 4, "k": 4, "v": 16}
+    senders = [neuron(name, "x", (2, 3, width)) for name, width in widths.items()]
+    for sender in senders:
+        sender.path = sender.name
+    attention = Node(
+        "a", "SpikeAttention", ("q", "k", "v"), (2, 3, 16), Edge("potential"), "a", {"scale": 1.0}
+    )
+    graph = closed([source((2, 3, 4)), *senders, attention])
+    assert mean_fan_out(graph) == {"q": 16, "k": 16, "v": 4}
 
 
 def test_a_count_reaches_the_mean_number_of_synapses() -> None:
