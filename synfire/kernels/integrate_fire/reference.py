@@ -183,6 +183,44 @@ def backward(
     return torch.stack(grad_x[::-1]), grad_v, grad_i, grad_decay, grad_threshold
 
 
+def backward_of_record(
+    grad_counts: Tensor,
+    grad_v: Tensor,
+    grad_i: Tensor | None,
+    planes: Tensor,
+    decay: Tensor | float,
+    threshold: Tensor | float,
+    dynamics: Dynamics,
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Gradients of x, v and i from what the forward pass recorded instead of its input.
+
+    ``planes`` are booleans [1 or 2, T, B, ...]: where the (rectangular) surrogate passes a gradient and, for hard
+    reset, where the neuron fired.
+    """
+    surrogate = dynamics.surrogate
+    height = torch.full_like(grad_v, surrogate.scale / surrogate.width)
+    if dynamics.unit == "count":
+        height = height / threshold
+    gain = _input_gain(decay, dynamics)
+    grad_x: list[Tensor] = []
+    for t in reversed(range(grad_counts.shape[0])):
+        grad_h, grad_s = grad_v, grad_counts[t]
+        if dynamics.reset == "soft" and not dynamics.detach_reset:
+            grad_s = grad_s - threshold * grad_v
+        elif dynamics.reset == "hard":
+            grad_h = torch.where(planes[1, t], torch.zeros_like(grad_v), grad_v)
+        grad_h = grad_h + torch.where(planes[0, t], height * grad_s, 0)
+        grad_drive = grad_h
+        if grad_i is not None:
+            grad_drive = grad_h + grad_i
+            grad_i = dynamics.current_decay * grad_drive
+        grad_x.append(gain * grad_drive)
+        grad_v = decay * grad_h
+    if not grad_x:
+        return torch.empty_like(grad_counts), grad_v, grad_i
+    return torch.stack(grad_x[::-1]), grad_v, grad_i
+
+
 def _membranes_before(
     v: Tensor, charged: Tensor, counts: Tensor, threshold: Tensor | float, dynamics: Dynamics
 ) -> list[Tensor]:
