@@ -42,7 +42,11 @@ def _why_not(marker: str) -> str | None:
     return None
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if os.environ.get("TRITON_INTERPRET") != "1":
+        elsewhere = [item for item in items if item.get_closest_marker("interpreter")]
+        items[:] = [item for item in items if item not in elsewhere]
+        config.hook.pytest_deselected(items=elsewhere)
     reasons: dict[str, str | None] = {}
     for item in items:
         for marker in ("realdata", "export", "gpu"):
