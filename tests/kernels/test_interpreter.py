@@ -11,5 +11,4 @@ from tests.kernels.interpreter import interpreted_files, run_interpreted
 def test_triton_kernels_in_the_interpreter(file: str) -> None:
     pytest.importorskip("triton")
     run = run_interpreted(file)
-    print(run.stdout)
-    assert run.returncode == 0, run.stderr
+    assert run.returncode == 0, run.stdout + run.stderr
