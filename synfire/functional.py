@@ -46,6 +46,7 @@ def _run(
         **own,
         **options,
     )
+    assert v is not None
     return out.reshape(x.shape), {"v": v} if i is None else {"v": v, "i": i}
 
 

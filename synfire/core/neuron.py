@@ -33,12 +33,16 @@ class Neuron(Timed):
         """Folded input [T*B, ...] and state [B, ...] (None: at rest) to output [T*B, ...] and last state."""
         raise NotImplementedError
 
+    def emit(self, x: Tensor, timesteps: int) -> Tensor:
+        """:meth:`run` from rest for those who need no last state; a subclass may save writing it."""
+        return self.run(x, None, timesteps)[0]
+
     def forward(self, x: Tensor) -> Tensor:
         """Folded input [T*B, ...] to count * scale, same shape. Starts from rest, or from a Stream's state."""
         context = current_time()
         if context is None:
             self._refuse_plain_batch()
-            return self.run(x, None, self.timesteps)[0]
+            return self.emit(x, self.timesteps)
         if context.states is not None:
             key = context.key(self)
             out, context.states[key] = self.run(x, context.states.get(key), 1)
@@ -48,7 +52,7 @@ class Neuron(Timed):
                 f"a {type(self).__name__} built for T={self.timesteps} runs in a net folded with "
                 f"T={context.timesteps}: call synfire.set_timesteps(net, {context.timesteps})."
             )
-        return self.run(x, None, self.timesteps)[0]
+        return self.emit(x, self.timesteps)
 
     def _refuse_plain_batch(self) -> None:
         # While compiling there is no context to ask; the container has checked the shape by then.

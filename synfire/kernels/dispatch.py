@@ -36,13 +36,13 @@ class Path:
 
     Attributes:
         name: ``reference``, ``native``, ``triton``, ``event``, ``dense``, ...
-        run: what is called; its arguments are the operator's own affair.
+        run: what is called, a function or a module of functions; the arguments are the operator's own affair.
         devices, dtypes: the domain, by the first tensor; empty means all.
         refuses: given the call's tensors and options, the reason why this path cannot run it, or None.
     """
 
     name: str
-    run: Callable[..., Any]
+    run: Any
     devices: tuple[str, ...] = ()
     dtypes: tuple[torch.dtype, ...] = ()
     refuses: Callable[..., str | None] = lambda *tensors, **options: None

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from synfire.core.registry import lowerings
+from synfire.kernels.integrate_fire.reference import Dynamics
 
 
 def _parameter(context: Any, a: dict[str, Any], name: str) -> np.ndarray:
@@ -22,6 +23,7 @@ def _parameter(context: Any, a: dict[str, Any], name: str) -> np.ndarray:
 def lower_integrate_fire(context: Any, node: Any) -> str:
     """IF, LIF, ParametricLIF, CubaLIF and IntegerLIF."""
     a = context.arguments(node)
+    dynamics = Dynamics.decode(a["dynamics"])
     if a["v"] is not None or a["i"] is not None:
         context.refuse(
             node, "a neuron that starts from a given state", "trace nets that start from rest"
@@ -33,13 +35,13 @@ def lower_integrate_fire(context: Any, node: Any) -> str:
         kind="count",
         attrs={
             "kind": "integrate_fire",
-            "levels": a["levels"],
-            "rounding": a["rounding"],
-            "reset": a["reset"],
-            "reset_value": float(a["reset_value"]),
-            "input_gain": float(a["input_gain"]),
-            "decay_input": bool(a["decay_input"]),
-            "current_decay": float(a["current_decay"]) if a["has_current"] else None,
+            "levels": dynamics.levels,
+            "rounding": dynamics.rounding,
+            "reset": dynamics.reset,
+            "reset_value": dynamics.reset_value,
+            "input_gain": dynamics.input_gain,
+            "decay_input": dynamics.decay_input,
+            "current_decay": dynamics.current_decay if a["has_current"] else None,
             "scale": float(a["output_scale"]),
         },
         weights={

@@ -39,18 +39,26 @@ class SpikingNeuron(Neuron):
 
     def run(self, x: Tensor, state: State | None, timesteps: int) -> tuple[Tensor, State]:
         state = state or {}
-        out, v, i = integrate_fire(
+        out, v, i = self._fire(x, timesteps, v=state.get("v"), i=state.get("i"))
+        assert v is not None
+        return out, {"v": v} if i is None else {"v": v, "i": i}
+
+    def emit(self, x: Tensor, timesteps: int) -> Tensor:
+        return self._fire(x, timesteps, last_state=False)[0]
+
+    def _fire(
+        self, x: Tensor, timesteps: int, **options: Any
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        return integrate_fire(
             x,
             timesteps,
-            v=state.get("v"),
-            i=state.get("i"),
             levels=self.levels,
             output_scale=self.scale,
             reset=self.reset,
             surrogate=self.surrogate,
-            **{**self.constants, **self.parameters_now()},  # older compilers know no dict | dict
+            # older compilers know no dict | dict
+            **{**self.constants, **self.parameters_now(), **options},
         )
-        return out, {"v": v} if i is None else {"v": v, "i": i}
 
     def extra_repr(self) -> str:
         facts = {"timesteps": self.timesteps, "reset": self.reset} | {

@@ -14,11 +14,16 @@ from synfire import functional as F
 from synfire.core.errors import ConfigError, InputError
 from synfire.encoders import Direct
 from synfire.kernels.integrate_fire import (
+    fire,
     integrate_fire,
     integrate_fire_backward_op,
+    integrate_fire_into_op,
     integrate_fire_op,
+    neuron_dynamics,
     state_dtype,
 )
+from synfire.kernels.integrate_fire.reference import Dynamics
+from synfire.kernels.surrogates import Surrogate
 from synfire.neurons import IF, LIF, CubaLIF, IntegerLIF, ParametricLIF
 
 COUNTING = {"levels": 4, "rounding": "half_up", "unit": "count"}
@@ -26,8 +31,15 @@ COUNTING = {"levels": 4, "rounding": "half_up", "unit": "count"}
 
 def arguments(x, v=None, i=None, decay=None, threshold=None, timesteps=1, current=False, levels=4):
     """All arguments of the raw operator, in order."""
-    constants = (timesteps, 0.5, 0.8, 0.25, levels, "half_up", "soft", 0.0, False, 1.0, False, 0.5)
-    return (x, v, i, decay, threshold, *constants, current, "arctan", 1.0, 1.0, True, "count")
+    dynamics = Dynamics(
+        levels, "half_up", "soft", 0.0, False, 1.0, False, 0.5, Surrogate("arctan"), True, "count"
+    )
+    constants = (timesteps, 0.5, 0.8, 0.25, dynamics.encode(), current, False, True)
+    return (x, v, i, decay, threshold, *constants)
+
+
+COUNTER = neuron_dynamics(4, "half_up", surrogate=Surrogate("rectangle"), unit="count")
+RECTANGLE = neuron_dynamics(1, "half_up", surrogate=Surrogate("rectangle"), unit="count")
 
 
 def draw(*shape, dtype=torch.float32):
@@ -68,20 +80,46 @@ def test_opcheck_with_every_tensor():
         assert set(results.values()) == {"SUCCESS"}
 
 
+def call(x, v=None, i=None, decay=None, threshold=None, **changes):
+    """Arguments of a backward call that kept the input; ``changes`` by name."""
+    *_, _, beta, theta, scale, dynamics, current, _, _ = arguments(x, timesteps=3)
+    names = ["decay_value", "threshold_value", "output_scale", "dynamics", "has_current"]
+    given = dict(zip(names, (beta, theta, scale, dynamics, current), strict=True))
+    tensors = {"x": x, "record": None, "v": v, "i": i, "decay": decay, "threshold": threshold}
+    return {"grad_v": None, "grad_i": None, **tensors, "timesteps": 3, **given, **changes}
+
+
 @pytest.mark.parametrize("current", [False, True])
 def test_opcheck_backward(current):
     x, v = draw(6, 3, 5), draw(2, 3, 5)
     i = draw(2, 3, 5) if current else None
-    grads = (
-        torch.ones(6, 3, 5),
-        torch.ones(2, 3, 5),
-        torch.ones(2, 3, 5) if current else torch.ones(0),
-    )
-    learnable = arguments(x, v, i, torch.rand(3), torch.rand(3) + 0.5, 3, current)
-    for rest in (learnable, arguments(x, timesteps=3, current=current)):
+    grads = {
+        "grad_out": torch.ones(6, 3, 5),
+        "grad_v": torch.ones(2, 3, 5),
+        "grad_i": torch.ones(2, 3, 5) if current else None,
+    }
+    learnable = call(x, v, i, torch.rand(3), torch.rand(3) + 0.5, has_current=current)
+    rectangle = RECTANGLE.encode()
+    record = torch.randint(256, (1, 3, 4), dtype=torch.uint8)
+    recorded = call(None, record=record, has_current=current, dynamics=rectangle)
+    for rest in (learnable, call(x, has_current=current), recorded):
         checks = ("test_schema", "test_faketensor")
-        results = opcheck(integrate_fire_backward_op, (*grads, *rest), test_utils=checks)
+        results = opcheck(integrate_fire_backward_op, (), rest | grads, test_utils=checks)
         assert set(results.values()) == {"SUCCESS"}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("form", ["float", "uint8", "bits"])
+def test_opcheck_inference(form, layout):
+    x = LAYOUTS[layout]()
+    levels = 1 if form == "bits" else 4
+    if form == "bits" and x.shape[-1] % 8:
+        x = x.new_zeros(6, 16)
+    *given, _, _ = arguments(x, timesteps=3, levels=levels)
+    target = fire(x, 3, form=form, dynamics=RECTANGLE if levels == 1 else COUNTER)[0]
+    checks = ("test_schema", "test_faketensor")
+    results = opcheck(integrate_fire_into_op, (target, *given, form, True), test_utils=checks)
+    assert set(results.values()) == {"SUCCESS"}
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

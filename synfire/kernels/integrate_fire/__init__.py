@@ -1,308 +1,83 @@
-"""The operator behind every leaky neuron: ``synfire::integrate_fire``, its schema, fake form, gradient and dispatch.
+"""The operator behind every leaky neuron: integrate, fire and reset over T timesteps.
 
-It takes the folded tensor [T*B, ...] and the int ``timesteps``; nothing else reshapes time, so ``torch.export`` keeps a
-dynamic batch. Equations: :mod:`synfire.kernels.integrate_fire.reference`.
+=============== ==========================================================================
+reference.py    the equations, on readable torch
+call.py         what every path takes and gives: flat buffers
+plain.py        the reference as a path; native.py and triton.py the compiled ones
+paths.py        the choice between them (:func:`synfire.kernels.explain`)
+operator.py     ``torch.library`` operators: schema, fake form, gradient
+=============== ==========================================================================
 """
 
 from __future__ import annotations
 
-from typing import Any
+import math
 
 import torch
 from torch import Tensor
 
 from synfire.core.errors import ConfigError, InputError
-from synfire.kernels import native
-from synfire.kernels.integrate_fire import reference
-from synfire.kernels.integrate_fire.reference import RESETS, ROUNDINGS, Dynamics
+from synfire.kernels.integrate_fire.call import FORMS
+from synfire.kernels.integrate_fire.operator import (
+    check_input,
+    integrate_fire_backward_op,
+    integrate_fire_into_op,
+    integrate_fire_op,
+    state_dtype,
+)
+from synfire.kernels.integrate_fire.plain import recordable
+from synfire.kernels.integrate_fire.reference import UNITS, Dynamics, check_levels
+from synfire.kernels.layout import layout_of
 from synfire.kernels.surrogates import Surrogate
 
-UNITS = ("count", "membrane")
+__all__ = [
+    "UNITS",
+    "check_levels",
+    "fire",
+    "integrate_fire",
+    "integrate_fire_backward_op",
+    "integrate_fire_into_op",
+    "integrate_fire_op",
+    "neuron_dynamics",
+    "state_dtype",
+]
+
 _ARCTAN = Surrogate("arctan")
 
 
-def state_dtype(dtype: torch.dtype) -> torch.dtype:
-    """Membranes are float64 for float64 inputs, else float32."""
-    return torch.float64 if dtype == torch.float64 else torch.float32
-
-
-def check_levels(levels: int) -> int:
-    """The number of levels, if it is an int of at least 1."""
-    if not isinstance(levels, int) or isinstance(levels, bool) or levels < 1:
-        raise ConfigError(
-            f"levels is the largest count of a timestep, an int of at least 1, got {levels!r}."
-        )
-    return levels
-
-
-def _dynamics(
-    levels: int,
-    rounding: str,
-    reset: str,
-    reset_value: float,
-    detach_reset: bool,
-    input_gain: float,
-    decay_input: bool,
-    current_decay: float,
-    surrogate: str,
-    surrogate_width: float,
-    surrogate_scale: float,
-    inclusive: bool,
-    unit: str,
+def neuron_dynamics(
+    levels: int = 1,
+    rounding: str = "floor",
+    reset: str = "soft",
+    reset_value: float = 0.0,
+    detach_reset: bool = True,
+    input_gain: float = 1.0,
+    decay_input: bool = False,
+    current_decay: float | None = None,
+    surrogate: Surrogate = _ARCTAN,
+    inclusive: bool = True,
+    unit: str = "membrane",
 ) -> Dynamics:
-    check_levels(levels)
-    if rounding not in ROUNDINGS:
-        raise ConfigError(f"rounding must be one of {', '.join(ROUNDINGS)}, got {rounding!r}.")
-    if reset not in RESETS:
-        raise ConfigError(f"reset must be one of {', '.join(RESETS)}, got {reset!r}.")
-    if unit not in UNITS:
-        raise ConfigError(f"unit must be one of {', '.join(UNITS)}, got {unit!r}.")
-    if unit == "membrane" and levels > 1:
-        raise ConfigError(
-            f"unit='membrane' measures the distance to the one threshold of a binary neuron, got levels={levels}: "
-            "use unit='count' (F.integer_lif)."
-        )
+    """The constants of a neuron, with the defaults of :func:`integrate_fire`."""
     return Dynamics(
-        levels=levels,
-        rounding=rounding,
-        reset=reset,
-        reset_value=reset_value,
-        detach_reset=detach_reset,
-        input_gain=input_gain,
-        decay_input=decay_input,
-        current_decay=current_decay,
-        surrogate=Surrogate(surrogate, surrogate_width, surrogate_scale),
-        inclusive=inclusive,
-        unit=unit,
-    )
-
-
-def _check(x: Tensor, v: Tensor | None, i: Tensor | None, timesteps: int) -> None:
-    if not x.is_floating_point():
-        raise InputError(
-            f"a neuron takes a floating-point input, got {x.dtype}: convert with x.float()."
-        )
-    if x.ndim < 1:
-        raise InputError("a neuron takes a folded tensor [T*B, ...], got a scalar.")
-    if timesteps < 1:
-        raise ConfigError(f"timesteps must be at least 1, got {timesteps}.")
-    if x.shape[0] % timesteps != 0:
-        raise InputError(
-            f"the first axis of a folded tensor is T*B: expected a multiple of timesteps={timesteps}, "
-            f"got {x.shape[0]}; fold with synfire.TimeFolded."
-        )
-    expected = (x.shape[0] // timesteps, *x.shape[1:])
-    for state, name in ((v, "membrane"), (i, "current")):
-        if state is not None and tuple(state.shape) != expected:
-            raise InputError(
-                f"the initial {name} must have shape {expected} like one timestep of the input, "
-                f"got {tuple(state.shape)}."
-            )
-
-
-def _as_parameter(value: Tensor | None, constant: float, x: Tensor) -> Tensor:
-    """A decay or threshold that broadcasts against a state [B, C, ...]: scalar, or one value a channel."""
-    dtype = state_dtype(x.dtype)
-    if value is None:  # a device tensor: a Python scalar divisor becomes a multiplication on CUDA
-        return torch.full((), constant, dtype=dtype, device=x.device)
-    value = value.to(dtype)
-    if value.ndim == 0 or value.numel() == 1:
-        return value.reshape(())
-    if x.ndim < 2 or value.ndim != 1 or value.shape[0] != x.shape[1]:
-        raise InputError(
-            f"a learnable decay or threshold is a scalar or has one value a channel, "
-            f"got shape {tuple(value.shape)} for an input {tuple(x.shape)}."
-        )
-    return value.reshape(-1, *[1] * (x.ndim - 2))
-
-
-def _reduce_parameter(grad: Tensor, value: Tensor) -> Tensor:
-    """Sum a state-shaped gradient to the shape of the learnable parameter."""
-    if value.numel() == 1:
-        return grad.sum().reshape(value.shape).to(value.dtype)
-    return (
-        grad.sum(dim=[d for d in range(grad.ndim) if d != 1]).reshape(value.shape).to(value.dtype)
-    )
-
-
-def _rest(x: Tensor, state: Tensor | None, timesteps: int) -> Tensor:
-    dtype = state_dtype(x.dtype)
-    if state is not None:
-        return state.to(dtype)
-    return x.new_zeros((x.shape[0] // timesteps, *x.shape[1:]), dtype=dtype)
-
-
-@torch.library.custom_op("synfire::integrate_fire", mutates_args=())
-def integrate_fire_op(
-    x: Tensor,
-    v: Tensor | None,
-    i: Tensor | None,
-    decay: Tensor | None,
-    threshold: Tensor | None,
-    timesteps: int,
-    decay_value: float,
-    threshold_value: float,
-    output_scale: float,
-    levels: int,
-    rounding: str,
-    reset: str,
-    reset_value: float,
-    detach_reset: bool,
-    input_gain: float,
-    decay_input: bool,
-    current_decay: float,
-    has_current: bool,
-    surrogate: str,
-    surrogate_width: float,
-    surrogate_scale: float,
-    inclusive: bool,
-    unit: str,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Returns counts * output_scale [T*B, ...], last membrane [B, ...], last current ([B, ...] or empty)."""
-    _check(x, v, i, timesteps)
-    dynamics = _dynamics(
         levels, rounding, reset, reset_value, detach_reset, input_gain, decay_input,
-        current_decay, surrogate, surrogate_width, surrogate_scale, inclusive, unit,
+        current_decay or 0.0, surrogate, inclusive, unit,
     )  # fmt: skip
-    beta = _as_parameter(decay, decay_value, x)
-    theta = _as_parameter(threshold, threshold_value, x)
-    steps = _unfold(x, timesteps)
-    i0 = _rest(x, i, timesteps) if has_current else None
-    if native.takes(steps):
-        out, v_last, i_last = native.integrate_fire(
-            steps, v, i0, beta, theta, dynamics, output_scale=output_scale
-        )
-    else:
-        v0 = _rest(x, v, timesteps)
-        counts, v_last, i_last, _ = reference.forward(
-            steps.to(v0.dtype), v0, i0, beta, theta, dynamics
-        )
-        out = (counts if output_scale == 1.0 else counts * output_scale).to(x.dtype)
-    return out.reshape(x.shape), v_last, x.new_empty(0) if i_last is None else i_last
 
 
-def _unfold(x: Tensor, timesteps: int) -> Tensor:
-    return x.reshape(timesteps, x.shape[0] // timesteps, *x.shape[1:])
+def _constants(value: Tensor | float) -> tuple[Tensor | None, float]:
+    return (value, 0.0) if isinstance(value, Tensor) else (None, float(value))
 
 
-@integrate_fire_op.register_fake
-def _(x, v, i, decay, threshold, timesteps, *constants):  # type: ignore[no-untyped-def]
-    has_current = constants[11]
-    state = x.new_empty((x.shape[0] // timesteps, *x.shape[1:]), dtype=state_dtype(x.dtype))
-    current = torch.empty_like(state) if has_current else x.new_empty(0)
-    return torch.empty_like(x, memory_format=torch.contiguous_format), state, current
+def _check_threshold(threshold: Tensor | float) -> None:
+    if not isinstance(threshold, Tensor) and not threshold > 0:
+        raise ConfigError(f"a threshold must be positive, got {threshold}.")
 
 
-@torch.library.custom_op("synfire::integrate_fire_backward", mutates_args=())
-def integrate_fire_backward_op(
-    grad_out: Tensor,
-    grad_v: Tensor,
-    grad_i: Tensor,
-    x: Tensor,
-    v: Tensor | None,
-    i: Tensor | None,
-    decay: Tensor | None,
-    threshold: Tensor | None,
-    timesteps: int,
-    decay_value: float,
-    threshold_value: float,
-    output_scale: float,
-    levels: int,
-    rounding: str,
-    reset: str,
-    reset_value: float,
-    detach_reset: bool,
-    input_gain: float,
-    decay_input: bool,
-    current_decay: float,
-    has_current: bool,
-    surrogate: str,
-    surrogate_width: float,
-    surrogate_scale: float,
-    inclusive: bool,
-    unit: str,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of x, v, i (or empty), decay and threshold (or empty)."""
-    dynamics = _dynamics(
-        levels, rounding, reset, reset_value, detach_reset, input_gain, decay_input,
-        current_decay, surrogate, surrogate_width, surrogate_scale, inclusive, unit,
-    )  # fmt: skip
-    beta = _as_parameter(decay, decay_value, x)
-    theta = _as_parameter(threshold, threshold_value, x)
-    steps = _unfold(x, timesteps)
-    i0 = _rest(x, i, timesteps) if has_current else None
-    dtype, state = state_dtype(x.dtype), steps.shape[1:]
-    grad_counts = _unfold(grad_out, timesteps).to(dtype)
-    grad_v = grad_v.to(dtype).reshape(state)
-    grad_current = grad_i.to(dtype).reshape(state) if has_current else None
-    if native.takes(steps):
-        wanted = decay is not None or threshold is not None
-        g_x, g_v, g_i, g_decay, g_threshold = native.integrate_fire_backward(
-            grad_counts,
-            grad_v,
-            grad_current,
-            steps,
-            v,
-            i0,
-            beta,
-            theta,
-            dynamics,
-            output_scale=output_scale,
-            parameters=wanted,
-        )
-    else:
-        if output_scale != 1.0:
-            grad_counts = grad_counts * output_scale
-        v0 = _rest(x, v, timesteps)
-        g_x, g_v, g_i, g_decay, g_threshold = reference.backward(
-            grad_counts, grad_v, grad_current, steps.to(dtype), v0, i0, beta, theta, dynamics
-        )
-    return (
-        g_x.to(x.dtype).reshape(x.shape),
-        g_v,
-        x.new_empty(0) if g_i is None else g_i,  # outputs may not alias: one empty tensor each
-        x.new_empty(0) if g_decay is None or decay is None else _reduce_parameter(g_decay, decay),
-        x.new_empty(0)
-        if g_threshold is None or threshold is None
-        else _reduce_parameter(g_threshold, threshold),
-    )
-
-
-@integrate_fire_backward_op.register_fake
-def _(grad_out, grad_v, grad_i, x, v, i, decay, threshold, timesteps, *constants):  # type: ignore[no-untyped-def]
-    has_current = constants[11]
-    state = x.new_empty((x.shape[0] // timesteps, *x.shape[1:]), dtype=state_dtype(x.dtype))
-    return (
-        torch.empty_like(x, memory_format=torch.contiguous_format),
-        state,
-        torch.empty_like(state) if has_current else x.new_empty(0),
-        x.new_empty(0) if decay is None else torch.empty_like(decay),
-        x.new_empty(0) if threshold is None else torch.empty_like(threshold),
-    )
-
-
-def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-    ctx.save_for_backward(*inputs[:5])
-    ctx.constants = inputs[5:]
-
-
-def _backward(ctx: Any, grad_out: Tensor, grad_v: Tensor, grad_i: Tensor) -> tuple[Any, ...]:
-    saved = ctx.saved_tensors  # once: checkpointing hands them out a single time
-    g_x, g_v, g_i, g_decay, g_threshold = integrate_fire_backward_op(
-        grad_out, grad_v, grad_i, *saved, *ctx.constants
-    )
-    _, v, i, decay, threshold = saved
-    return (
-        g_x,
-        None if v is None else g_v.to(v.dtype),
-        None if i is None else g_i.to(i.dtype),
-        None if decay is None else g_decay,
-        None if threshold is None else g_threshold,
-        *[None] * len(ctx.constants),
-    )
-
-
-integrate_fire_op.register_autograd(_backward, setup_context=_setup_context)
+def asks_gradient(*values: Tensor | float | None) -> bool:
+    """Whether autograd would want a gradient of any of these."""
+    tensors = [value for value in values if isinstance(value, Tensor)]
+    return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
 
 
 def integrate_fire(
@@ -325,34 +100,145 @@ def integrate_fire(
     surrogate: Surrogate = _ARCTAN,
     inclusive: bool = True,
     unit: str = "membrane",
-) -> tuple[Tensor, Tensor, Tensor | None]:
+    last_state: bool = True,
+    record: bool | None = None,
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """Integrate, fire and reset over T timesteps of a folded tensor.
 
     Args:
-        x: input [T*B, ...], float16, bfloat16, float32 or float64.
+        x: input [T*B, ...], float16, bfloat16, float32 or float64; contiguous or channels last, which results keep.
         timesteps: T.
         v, i: membrane and current before the first timestep [B, ...] (None: at rest, zero).
         decay, threshold: constants, or learnable tensors (scalar, or one value for each index of axis 1).
         current_decay: with a number the input passes a leaky current first (two-state neuron).
+        last_state: whether the last membrane and current are wanted; without them less memory is written.
+        record: what the backward pass keeps. True: one bit (hard reset: two) an element; possible for a rectangular
+            surrogate with constant decay and threshold. False: the input, from which it recomputes. None: the record
+            where possible.
         Other arguments: :class:`synfire.kernels.integrate_fire.reference.Dynamics`.
 
     Returns:
         counts * output_scale [T*B, ...] in x's dtype; last membrane and last current [B, ...] in float32
-        (float64 for float64), the current None without ``current_decay``.
+        (float64 for float64), None where not wanted, the current also without ``current_decay``.
+
+    Raises:
+        ConfigError, InputError: an argument that cannot work, or ``record=True`` where it is not possible.
     """
-    if not isinstance(threshold, Tensor) and not threshold > 0:
-        raise ConfigError(f"a threshold must be positive, got {threshold}.")
-    learnable_decay = isinstance(decay, Tensor)
-    learnable_threshold = isinstance(threshold, Tensor)
-    out, v_last, i_last = integrate_fire_op(
-        x, v, i,
-        decay if learnable_decay else None,
-        threshold if learnable_threshold else None,
-        timesteps,
-        0.0 if learnable_decay else float(decay),
-        0.0 if learnable_threshold else float(threshold),
-        output_scale, levels, rounding, reset, reset_value, detach_reset, input_gain, decay_input,
-        current_decay or 0.0, current_decay is not None,
-        surrogate.name, surrogate.width, surrogate.scale, inclusive, unit,
+    _check_threshold(threshold)
+    dynamics = neuron_dynamics(
+        levels, rounding, reset, reset_value, detach_reset, input_gain, decay_input,
+        current_decay, surrogate, inclusive, unit,
     )  # fmt: skip
-    return out, v_last, None if current_decay is None else i_last
+    (decay_tensor, decay_value), (threshold_tensor, threshold_value) = map(
+        _constants, (decay, threshold)
+    )
+    possible = decay_tensor is None and threshold_tensor is None and recordable(dynamics)
+    if record and not possible:
+        raise ConfigError(
+            "a record replaces the input only for a rectangular surrogate with width 1 (or one level), constant decay "
+            "and threshold, and no gradient through a hard reset: leave record=None."
+        )
+    if record is None:
+        record = possible
+    has_current = current_decay is not None
+    out, v_last, i_last, _ = integrate_fire_op(
+        x, v, i, decay_tensor, threshold_tensor, timesteps, decay_value, threshold_value,
+        float(output_scale), dynamics.encode(), has_current,
+        record and asks_gradient(x, v, i), last_state,
+    )  # fmt: skip
+    return (
+        out,
+        v_last if last_state else None,
+        i_last if last_state and has_current else None,
+    )
+
+
+def fire(
+    x: Tensor,
+    timesteps: int,
+    *,
+    form: str = "uint8",
+    out: Tensor | None = None,
+    v: Tensor | None = None,
+    i: Tensor | None = None,
+    decay: Tensor | float = 1.0,
+    threshold: Tensor | float = 1.0,
+    output_scale: float = 1.0,
+    last_state: bool = False,
+    dynamics: Dynamics,
+    has_current: bool = False,
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """The inference form: counts as ``uint8``, packed ``bits`` or floats, into ``out`` if given.
+
+    Args:
+        x: input [T*B, ...].
+        form: ``uint8`` counts (at most 255 levels); ``float``: counts * output_scale in x's dtype; ``bits`` of a binary
+            neuron, uint8 [T*B, ..., ceil(n/8)], element j of a row of the last axis is bit j % 8 of byte j // 8.
+        out: written and returned instead of a new tensor, in the layout of ``x`` (bits: contiguous).
+        last_state: whether the last membrane and current [B, ...] are wanted.
+        dynamics: :func:`neuron_dynamics`.
+        has_current: whether the neuron has a current (its decay is in ``dynamics``).
+        Other arguments: :func:`integrate_fire`.
+
+    Raises:
+        InputError: a gradient is asked for (counts carry none), or ``out`` does not fit.
+
+    Example:
+        >>> counts, _, _ = fire(torch.tensor([[0.4], [1.7]]), 1, dynamics=neuron_dynamics(4, "half_up", unit="count"))
+        >>> counts.tolist(), counts.dtype
+        ([[0], [2]], torch.uint8)
+    """
+    _check_threshold(threshold)
+    check_input(x, timesteps)
+    if asks_gradient(x, v, i, decay, threshold):
+        raise InputError(
+            "a gradient was asked through an inference form, expected none: use integrate_fire for training, "
+            "or call this under torch.no_grad()."
+        )
+    (decay_tensor, decay_value), (threshold_tensor, threshold_value) = map(
+        _constants, (decay, threshold)
+    )
+    _check_form(form, dynamics.levels)
+    row = x.shape[-1]
+    ragged = form == "bits" and row % 8 != 0  # rows end on whole bytes
+    target = _target(x, form, None if ragged else out, ragged)
+    v_last, i_last = integrate_fire_into_op(
+        target, x, v, i, decay_tensor, threshold_tensor, timesteps, decay_value,
+        threshold_value, float(output_scale), dynamics.encode(), has_current,
+        "uint8" if ragged else form, last_state,
+    )  # fmt: skip
+    if ragged:
+        from synfire.kernels.packing import pack_bits
+
+        bits = pack_bits(target)
+        target = bits if out is None else out.copy_(bits)
+    return target, v_last if last_state else None, i_last if last_state and has_current else None
+
+
+def _check_form(form: str, levels: int) -> None:
+    if form not in FORMS:
+        raise ConfigError(f"form must be one of {', '.join(FORMS)}, got {form!r}.")
+    most = {"float": math.inf, "uint8": 255, "bits": 1}[form]
+    if levels > most:
+        raise ConfigError(
+            f"form={form!r} holds counts up to {most}, the neuron has {levels} levels."
+        )
+
+
+def _target(x: Tensor, form: str, out: Tensor | None, ragged: bool) -> Tensor:
+    """Where the counts go: ``out``, if it fits, or new memory."""
+    shape, layout = tuple(x.shape), layout_of(x)
+    if form == "bits" and not ragged:
+        shape, layout = (*shape[:-1], shape[-1] // 8), torch.contiguous_format
+    if ragged:
+        layout = torch.contiguous_format
+    dtype = x.dtype if form == "float" else torch.uint8
+    if out is None:
+        return torch.empty(shape, dtype=dtype, device=x.device, memory_format=layout)
+    fits = tuple(out.shape) == shape and out.dtype == dtype and out.device == x.device
+    if not fits or not out.is_contiguous(memory_format=layout):
+        raise InputError(
+            f"out must be a {dtype} tensor {shape} on {x.device} in the layout of the input ({layout}), "
+            f"got {out.dtype} {tuple(out.shape)} on {out.device}."
+        )
+    return out

@@ -78,8 +78,8 @@ class Fired:
     """Results of a forward pass.
 
     Attributes:
-        out: [T, N]: ``float`` form counts * output_scale in x's dtype; ``uint8`` the counts; ``bits`` uint8 [T, ceil(N/8)],
-            element e of a row is bit e % 8 of byte e // 8 (of a binary neuron).
+        out: [T, N]: ``float`` form counts * output_scale in x's dtype; ``uint8`` the counts; ``bits`` (of a binary
+            neuron) uint8 [T, ceil(N/8)], element e of a row is bit e % 8 of byte e // 8.
         v, i: last membrane and current [N]; None where not asked for, or where there is no current.
         record: uint8 [planes, T, ceil(N/8)], packed like bits: plane 0 says where the gradient passes, plane 1 (hard
             reset only) where the neuron fired; None where not asked for.

@@ -15,14 +15,26 @@ against a state.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 
+from synfire.core.errors import ConfigError
 from synfire.kernels.surrogates import Surrogate
 
 ROUNDINGS = ("half_up", "half_even", "floor")
 RESETS = ("soft", "hard", "none")
+UNITS = ("count", "membrane")
+
+
+def check_levels(levels: int) -> int:
+    """The number of levels, if it is an int of at least 1."""
+    if not isinstance(levels, int) or isinstance(levels, bool) or levels < 1:
+        raise ConfigError(
+            f"levels is the largest count of a timestep, an int of at least 1, got {levels!r}."
+        )
+    return levels
 
 
 @dataclass(frozen=True)
@@ -44,10 +56,56 @@ class Dynamics:
     unit: str
     """``count``: surrogate of h / threshold; ``membrane``: surrogate of h - threshold (binary neurons)."""
 
+    def __post_init__(self) -> None:
+        check_levels(self.levels)
+        for name, known in (("rounding", ROUNDINGS), ("reset", RESETS), ("unit", UNITS)):
+            if getattr(self, name) not in known:
+                raise ConfigError(
+                    f"{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}."
+                )
+        if self.unit == "membrane" and self.levels > 1:
+            raise ConfigError(
+                "unit='membrane' measures the distance to the one threshold of a binary neuron, got "
+                f"levels={self.levels}: use unit='count' (F.integer_lif)."
+            )
+
     @property
     def first_level(self) -> float:
         """h / threshold at which the first count appears."""
         return 1.0 if self.rounding == "floor" else 0.5
+
+    def encode(self) -> str:
+        """All fields as one string: operators take it as one argument, graphs show it."""
+        s = self.surrogate  # spelt out, because torch.compile follows it
+        return (
+            f"{self.levels} {self.rounding} {self.reset} {self.reset_value} {self.detach_reset} "
+            f"{self.input_gain} {self.decay_input} {self.current_decay} {s.name} {s.width} {s.scale} "
+            f"{self.inclusive} {self.unit}"
+        )
+
+    @staticmethod
+    def decode(text: str) -> Dynamics:
+        """The inverse of :meth:`encode`."""
+        return _decode(text)
+
+
+@lru_cache(maxsize=1024)
+def _decode(text: str) -> Dynamics:
+    (levels, rounding, reset, reset_value, detach, gain, decay_input, current_decay, name, width, scale, inclusive,
+     unit) = text.split()  # fmt: skip
+    return Dynamics(
+        levels=int(levels),
+        rounding=rounding,
+        reset=reset,
+        reset_value=float(reset_value),
+        detach_reset=detach == "True",
+        input_gain=float(gain),
+        decay_input=decay_input == "True",
+        current_decay=float(current_decay),
+        surrogate=Surrogate(name, float(width), float(scale)),
+        inclusive=inclusive == "True",
+        unit=unit,
+    )
 
 
 BELOW_HALF = {torch.float32: 0.5 - 2**-25, torch.float64: 0.5 - 2**-54}
