@@ -2,32 +2,53 @@
 
 from __future__ import annotations
 
-import json
-import os
-import platform
 import statistics
-import subprocess
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
-RESULTS = Path(__file__).parent / "results"
-PACKAGES = ("synfire", "torch", "numpy", "spikingjelly")
+from benchmarks.outcome import Outcome, Target, save
+from synfire.core.errors import SynfireError
+
+__all__ = [
+    "Disagreement",
+    "Outcome",
+    "Target",
+    "Timing",
+    "measure_on_gpu",
+    "measure_together",
+    "ratio",
+    "report",
+    "same_counts",
+    "same_values",
+    "save",
+]
+
+_COLD = 256 << 20
+"""Bytes written between two timed calls on a GPU: more than any cache holds."""
+
+
+class Disagreement(SynfireError):
+    """A contestant computes something else, so its time would mean nothing."""
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Milliseconds of one call."""
+    """Milliseconds of one call; ``rounds`` are the single ones, in the order in which all contestants took turns."""
 
     median: float
     fastest: float
     slowest: float
     repeats: int
+    rounds: tuple[float, ...] = field(default=(), repr=False)
+
+    @classmethod
+    def of(cls, rounds: list[float]) -> Timing:
+        """The summary of single measurements in milliseconds."""
+        return cls(statistics.median(rounds), min(rounds), max(rounds), len(rounds), tuple(rounds))
 
 
 def measure_together(
@@ -37,70 +58,79 @@ def measure_together(
     for call in contestants.values():
         call()
         call()
-    seconds: dict[str, list[float]] = {name: [] for name in contestants}
+    rounds: dict[str, list[float]] = {name: [] for name in contestants}
     for _ in range(repeats):
         for name, call in contestants.items():
             start = time.perf_counter()
             call()
-            seconds[name].append(time.perf_counter() - start)
+            rounds[name].append(1e3 * (time.perf_counter() - start))
+    return {name: Timing.of(values) for name, values in rounds.items()}
+
+
+def measure_on_gpu(
+    contestants: Mapping[str, Callable[[], Any]], repeats: int = 30
+) -> dict[str, Timing]:
+    """The same on the current CUDA device, between events and with cold caches.
+
+    Writing a large buffer before every call empties the caches and lets the host run ahead, so that short kernels are
+    not timed by their launches.
+    """
+    cold = torch.empty(_COLD, dtype=torch.uint8, device="cuda")
+    for call in contestants.values():
+        for _ in range(3):
+            call()
+    torch.cuda.synchronize()
+    events: dict[str, list[tuple[Any, Any]]] = {name: [] for name in contestants}
+    for _ in range(repeats):
+        for name, call in contestants.items():
+            start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            for _ in range(4):
+                cold.zero_()
+            start.record()
+            call()
+            end.record()
+            events[name].append((start, end))
+        torch.cuda.synchronize()
     return {
-        name: Timing(
-            *(1e3 * take(values) for take in (statistics.median, min, max)), repeats=repeats
-        )
-        for name, values in seconds.items()
+        name: Timing.of([start.elapsed_time(end) for start, end in pairs])
+        for name, pairs in events.items()
     }
 
 
-def machine() -> dict[str, Any]:
-    """Processor, threads, versions and commit."""
-    versions = {}
-    for name in PACKAGES:
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:
-            versions[name] = "absent"
-    return {
-        "processor": _processor(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "python": platform.python_version(),
-        "versions": versions,
-        "commit": _commit(),
-    }
+def ratio(timings: Mapping[str, Timing], slower: str, faster: str) -> float:
+    """How many times longer ``slower`` takes: the median over the rounds, in which both ran one after the other."""
+    pairs = zip(timings[slower].rounds, timings[faster].rounds, strict=True)
+    return statistics.median(a / b for a, b in pairs)
 
 
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+def same_counts(
+    name: str, counts: torch.Tensor, expected: torch.Tensor, share: float = 1e-6
+) -> None:
+    """Equal in all places but a ``share``: an equal equation may round differently at a threshold."""
+    if counts.shape != expected.shape:
+        raise Disagreement(f"{name} gives shape {tuple(counts.shape)}, not {tuple(expected.shape)}")
+    other = float((counts.float() != expected.float()).float().mean())
+    if not other <= share:
+        raise Disagreement(f"{name} gives other counts in {other:.2e} of all places")
 
 
-def _commit() -> str:
-    command = ["git", "describe", "--always", "--dirty"]
-    run = subprocess.run(command, capture_output=True, text=True, check=False)
-    return run.stdout.strip() or "no repository"
+def same_values(
+    name: str, values: torch.Tensor, expected: torch.Tensor, error: float = 1e-4
+) -> None:
+    """Equal but for a relative error ||values - expected|| / ||expected||."""
+    if values.shape != expected.shape:
+        raise Disagreement(f"{name} gives shape {tuple(values.shape)}, not {tuple(expected.shape)}")
+    wide = expected.double()
+    found = float((values.double() - wide).norm() / wide.norm())
+    if not found <= error:
+        raise Disagreement(f"{name} is off by {found:.2e} of the expected norm")
 
 
 def report(title: str, timings: Mapping[str, Timing], baseline: str) -> None:
     """Print one table; the last column is relative to ``baseline``."""
-    print(f"\n{title}\n{'':28}{'median ms':>11}{'min':>9}{'max':>9}{'x ' + baseline:>16}")
+    print(f"\n{title}\n{'':44}{'median ms':>11}{'min':>9}{'max':>9}{'x ' + baseline:>16}")
     for name, timing in timings.items():
-        ratio = timing.median / timings[baseline].median
+        times = timing.median / timings[baseline].median
         print(
-            f"{name:28}{timing.median:11.2f}{timing.fastest:9.2f}{timing.slowest:9.2f}{ratio:16.2f}"
+            f"{name:44}{timing.median:11.3f}{timing.fastest:9.3f}{timing.slowest:9.3f}{times:16.2f}"
         )
-
-
-def save(name: str, tables: Mapping[str, Mapping[str, Timing]]) -> Path:
-    """Write ``results/NAME.json``: the machine and all timings."""
-    RESULTS.mkdir(exist_ok=True)
-    rows = {
-        title: {contestant: asdict(timing) for contestant, timing in table.items()}
-        for title, table in tables.items()
-    }
-    path = RESULTS / f"{name}.json"
-    path.write_text(json.dumps({"machine": machine(), "milliseconds": rows}, indent=1) + "\n")
-    return path
