@@ -4,12 +4,10 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <system_error>
-#include <thread>
-#include <vector>
 
 #include "integrate_fire.h"
 #include "lanes.h"
+#include "threads.h"
 
 namespace synfire {
 
@@ -72,21 +70,10 @@ SYNFIRE_INLINE V after_reset(V h, V s, V threshold, float reset_value) {
 template <typename Work>
 void in_parts(int64_t elements, int parts, const Work& work) {
     const int64_t blocks = (elements + kBlock - 1) / kBlock;
-    const auto run_part = [&](int part) {
+    in_threads(parts, [&](int part) {
         work(part, blocks * part / parts * kBlock,
              std::min(elements, blocks * (part + 1) / parts * kBlock));
-    };
-    std::vector<std::thread> others;
-    others.reserve(parts);
-    for (int part = 1; part < parts; ++part) {
-        try {
-            others.emplace_back(run_part, part);
-        } catch (const std::system_error&) {  // the system grants no more threads
-            run_part(part);
-        }
-    }
-    run_part(0);
-    for (std::thread& thread : others) thread.join();
+    });
 }
 
 template <typename Task>

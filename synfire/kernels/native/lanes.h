@@ -83,7 +83,8 @@ SYNFIRE_INLINE V nearest_integer(V x) {
 
 inline int widest_lanes() {
 #if defined(__x86_64__)
-    if (__builtin_cpu_supports("avx512f")) return kLanes<Lanes16>;
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw"))
+        return kLanes<Lanes16>;
     if (__builtin_cpu_supports("avx2")) return kLanes<Lanes8>;
 #endif
     return kLanes<Lanes4>;
@@ -100,7 +101,7 @@ inline std::atomic<int>& lanes_in_use() {
 // rounds twice.
 #if defined(__x86_64__)
 #define SYNFIRE_FOR_LANES(name, parameters, arguments)                                           \
-    __attribute__((target("avx512f"))) void name##_16 parameters {                               \
+    __attribute__((target("avx512f,avx512bw"))) void name##_16 parameters {                      \
         name##_lanes<Lanes16> arguments;                                                         \
     }                                                                                            \
     __attribute__((target("avx2"))) void name##_8 parameters { name##_lanes<Lanes8> arguments; } \

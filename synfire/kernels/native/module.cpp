@@ -2,5 +2,9 @@
 #include <nanobind/nanobind.h>
 
 void bind_integrate_fire(nanobind::module_& m);
+void bind_packing(nanobind::module_& m);
 
-NB_MODULE(_native, m) { bind_integrate_fire(m); }
+NB_MODULE(_native, m) {
+    bind_integrate_fire(m);
+    bind_packing(m);
+}
