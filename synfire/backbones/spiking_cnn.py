@@ -11,7 +11,13 @@ from synfire.core.errors import ConfigError
 from synfire.core.registry import models
 from synfire.core.time import Encoder, Folded
 from synfire.encoders import Direct
-from synfire.layers import ConvNorm, NeuronFactory, SpikingResidual, spike_activation
+from synfire.layers import (
+    ConvNorm,
+    NeuronFactory,
+    SpikingResidual,
+    SpikingSequential,
+    spike_activation,
+)
 
 POOLINGS = ("stride", "avg", "max")
 
@@ -83,15 +89,15 @@ class SpikingCNN(Folded):
         return logits
 
 
-def _stage(before: int, width: int, neuron: NeuronFactory, pooling: str) -> nn.Sequential:
+def _stage(before: int, width: int, neuron: NeuronFactory, pooling: str) -> SpikingSequential:
     if pooling == "none":
-        return nn.Sequential(SpikingResidual(width, neuron))
+        return SpikingSequential(SpikingResidual(width, neuron))
     if pooling == "stride":
         down: list[nn.Module] = [neuron(), ConvNorm(before, width, stride=2)]
     else:
         pool = nn.AvgPool2d(2) if pooling == "avg" else nn.MaxPool2d(2)
         down = [neuron(), pool, ConvNorm(before, width)]
-    return nn.Sequential(*down, SpikingResidual(width, neuron))
+    return SpikingSequential(*down, SpikingResidual(width, neuron))
 
 
 def _build(widths: tuple[int, ...], options: dict[str, Any]) -> SpikingCNN:

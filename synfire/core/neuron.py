@@ -39,20 +39,28 @@ class Neuron(Timed):
 
     def forward(self, x: Tensor) -> Tensor:
         """Folded input [T*B, ...] to count * scale, same shape. Starts from rest, or from a Stream's state."""
+        if not self.streams():
+            return self.emit(x, self.timesteps)
+        context = current_time()
+        assert context is not None and context.states is not None
+        key = context.key(self)
+        out, context.states[key] = self.run(x, context.states.get(key), 1)
+        return out
+
+    def streams(self) -> bool:
+        """Whether this call continues a Stream; raises FoldingError where the call's T is not this neuron's."""
         context = current_time()
         if context is None:
             self._refuse_plain_batch()
-            return self.emit(x, self.timesteps)
+            return False
         if context.states is not None:
-            key = context.key(self)
-            out, context.states[key] = self.run(x, context.states.get(key), 1)
-            return out
+            return True
         if context.timesteps != self.timesteps:
             raise FoldingError(
                 f"a {type(self).__name__} built for T={self.timesteps} runs in a net folded with "
                 f"T={context.timesteps}: call synfire.set_timesteps(net, {context.timesteps})."
             )
-        return self.emit(x, self.timesteps)
+        return False
 
     def _refuse_plain_batch(self) -> None:
         # While compiling there is no context to ask; the container has checked the shape by then.

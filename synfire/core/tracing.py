@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+import torch
+
 _tracing: ContextVar[bool] = ContextVar("synfire_tracing", default=False)
 
 
 def is_tracing() -> bool:
     """True inside :func:`synfire.export.trace`."""
-    return _tracing.get()
+    return False if torch.compiler.is_dynamo_compiling() else _tracing.get()
 
 
 @contextmanager

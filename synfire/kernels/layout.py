@@ -24,6 +24,11 @@ def layout_of(x: Tensor) -> torch.memory_format:
     return last if x.is_contiguous(memory_format=last) else torch.contiguous_format
 
 
+def dense_layout(ndim: int, channels_last: bool) -> torch.memory_format:
+    """Contiguous, or channels last for tensors of ``ndim`` axes."""
+    return _CHANNELS_LAST[ndim] if channels_last else torch.contiguous_format
+
+
 def flat(x: Tensor, rows: int, layout: torch.memory_format) -> Tensor:
     """[rows * B, ...] to [rows, N] in memory order; a view wherever ``x`` has the layout."""
     x = x.contiguous(memory_format=layout)

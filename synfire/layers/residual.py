@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from synfire.layers.activation import NeuronFactory
 from synfire.layers.conv_norm import ConvNorm
+from synfire.layers.norm_neuron import SpikingSequential
 
 
 class SpikingResidual(nn.Module):
@@ -26,7 +27,7 @@ class SpikingResidual(nn.Module):
     def __init__(self, channels: int, neuron: NeuronFactory, expansion: int = 1) -> None:
         super().__init__()
         middle = channels * expansion
-        self.body = nn.Sequential(
+        self.body = SpikingSequential(
             neuron(), ConvNorm(channels, middle), neuron(), ConvNorm(middle, channels)
         )
 

@@ -86,7 +86,15 @@ def call(x, v=None, i=None, decay=None, threshold=None, **changes):
     names = ["decay_value", "threshold_value", "output_scale", "dynamics", "has_current"]
     given = dict(zip(names, (beta, theta, scale, dynamics, current), strict=True))
     tensors = {"x": x, "record": None, "v": v, "i": i, "decay": decay, "threshold": threshold}
-    return {"grad_v": None, "grad_i": None, **tensors, "timesteps": 3, **given, **changes}
+    return {
+        "grad_v": None,
+        "grad_i": None,
+        **tensors,
+        "timesteps": 3,
+        **given,
+        "channels_last": False,
+        **changes,
+    }
 
 
 @pytest.mark.parametrize("current", [False, True])

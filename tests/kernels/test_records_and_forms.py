@@ -66,6 +66,18 @@ def test_record_and_recomputation_give_equal_gradients(name, timesteps, dtype):
     assert results[0][1].abs().sum() > 0
 
 
+def test_a_record_lies_in_the_order_of_the_input_not_of_the_gradient():
+    options = {"surrogate": RECTANGLE} | RECORDABLE["integer"]
+    grads = []
+    for memory in (torch.contiguous_format, torch.channels_last):
+        x = draw(4, 6, 5, 3).to(memory_format=memory).requires_grad_()
+        out, _, _ = integrate_fire(x, 2, **options)
+        out.backward(draw(4, 6, 5, 3))  # contiguous
+        assert x.grad.is_contiguous(memory_format=memory)
+        grads.append(x.grad)
+    assert torch.equal(*grads)
+
+
 @pytest.mark.parametrize("timesteps", [1, 4])
 def test_a_record_is_one_bit_an_element(timesteps):
     shape = (timesteps * 4, 16, 8, 8)

@@ -59,6 +59,11 @@ def neuron_dynamics(
     unit: str = "membrane",
 ) -> Dynamics:
     """The constants of a neuron, with the defaults of :func:`integrate_fire`."""
+    if unit == "membrane" and levels > 1:
+        raise ConfigError(
+            "unit='membrane' measures the distance to the one threshold of a binary neuron, got "
+            f"levels={levels}: use unit='count' (F.integer_lif)."
+        )
     return Dynamics(
         levels, rounding, reset, reset_value, detach_reset, input_gain, decay_input,
         current_decay or 0.0, surrogate, inclusive, unit,

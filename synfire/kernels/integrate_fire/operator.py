@@ -15,7 +15,7 @@ from synfire.core.errors import ConfigError, InputError
 from synfire.kernels.integrate_fire.call import Channelwise
 from synfire.kernels.integrate_fire.paths import path_for
 from synfire.kernels.integrate_fire.reference import Dynamics
-from synfire.kernels.layout import channel_stride, flat, layout_of, shaped
+from synfire.kernels.layout import channel_stride, dense_layout, flat, layout_of, shaped
 
 
 def state_dtype(dtype: torch.dtype) -> torch.dtype:
@@ -205,10 +205,14 @@ def integrate_fire_backward_op(
     output_scale: float,
     dynamics: str,
     has_current: bool,
+    channels_last: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of x, v, i, decay and threshold; empty where there is no such input."""
-    like = grad_out if x is None else x
-    layout = layout_of(like)
+    """Gradients of x, v, i, decay and threshold; empty where there is no such input.
+
+    ``channels_last`` is the layout of the forward pass: a record lies in its order, whatever that of the gradient is.
+    """
+    like = grad_out
+    layout = dense_layout(like.ndim, channels_last)
     beta = as_channelwise(decay, decay_value, like, layout)
     theta = as_channelwise(threshold, threshold_value, like, layout)
     rows = flat(grad_out, timesteps, layout)
@@ -238,13 +242,13 @@ def integrate_fire_backward_op(
 @integrate_fire_backward_op.register_fake
 def _(  # type: ignore[no-untyped-def]
     grad_out, grad_v, grad_i, x, record, v, i, decay, threshold, timesteps, decay_value,
-    threshold_value, output_scale, dynamics, has_current,
+    threshold_value, output_scale, dynamics, has_current, channels_last,
 ):  # fmt: skip
-    like = grad_out if x is None else x
+    like = grad_out.contiguous(memory_format=dense_layout(grad_out.ndim, channels_last))
     g_v, g_i = fake_states(like, timesteps, True, True)
     none = like.new_empty(0, dtype=state_dtype(like.dtype))
     return (
-        fake_like(like),
+        torch.empty_like(like),
         torch.empty_like(none) if v is None else g_v,
         torch.empty_like(none) if i is None else g_i,
         torch.empty(0) if decay is None else torch.empty_like(decay),
@@ -257,19 +261,20 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]
     ctx.save_for_backward(*((None, output[3]) if record else (x, None)), v, i, decay, threshold)
     ctx.mark_non_differentiable(output[3])
     ctx.constants, ctx.last_state = constants, last_state
+    ctx.channels_last = layout_of(x) != torch.contiguous_format
 
 
 def _backward(
     ctx: Any, grad_out: Tensor, grad_v: Tensor, grad_i: Tensor, grad_record: Tensor
 ) -> tuple[Any, ...]:
     saved = ctx.saved_tensors  # once: checkpointing hands them out a single time
-    has_current = ctx.constants[-1]
+    *_, has_current = ctx.constants
     states = (
         grad_v if ctx.last_state else None,
         grad_i if ctx.last_state and has_current else None,
     )
     g_x, g_v, g_i, g_decay, g_threshold = integrate_fire_backward_op(
-        grad_out, *states, *saved, *ctx.constants
+        grad_out, *states, *saved, *ctx.constants, ctx.channels_last
     )
     _, _, v, i, decay, threshold = saved
     return (

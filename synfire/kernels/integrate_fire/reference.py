@@ -63,11 +63,6 @@ class Dynamics:
                 raise ConfigError(
                     f"{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}."
                 )
-        if self.unit == "membrane" and self.levels > 1:
-            raise ConfigError(
-                "unit='membrane' measures the distance to the one threshold of a binary neuron, got "
-                f"levels={self.levels}: use unit='count' (F.integer_lif)."
-            )
 
     @property
     def first_level(self) -> float:

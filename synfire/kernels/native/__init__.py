@@ -33,6 +33,17 @@ def _extension() -> tuple[ModuleType | None, str]:
     return _native, ""
 
 
+def absence() -> str | None:
+    """Why the compiled kernels cannot be used, and how to mend it; None where they can."""
+    module, problem = _extension()
+    if module is not None:
+        return None
+    return (
+        f"the compiled CPU kernels of synfire are absent ({problem}), this runs on plain torch, several times slower: "
+        "install a C++17 compiler, then synfire once more (pip install --force-reinstall --no-deps)"
+    )
+
+
 def available() -> bool:
     """Whether the compiled kernels can be used.
 
