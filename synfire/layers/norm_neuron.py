@@ -151,8 +151,9 @@ class SpikingSequential(nn.Sequential):
 def _leaves(chain: nn.Sequential) -> Iterator[nn.Module]:
     """The modules of a Sequential in order, those of plain Sequentials inside in their places."""
     for module in chain:
-        opens = isinstance(module, nn.Sequential) and type(module).forward in _FORWARDS
-        if opens and not _hooked(module):
+        if not isinstance(module, nn.Sequential) or _hooked(module):
+            yield module
+        elif type(module).forward in _FORWARDS:
             yield from _leaves(module)
         else:
             yield module
