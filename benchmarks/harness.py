@@ -18,6 +18,7 @@ __all__ = [
     "Outcome",
     "Target",
     "Timing",
+    "gpu_name",
     "measure_on_gpu",
     "measure_together",
     "ratio",
@@ -95,6 +96,14 @@ def measure_on_gpu(
         name: Timing.of([start.elapsed_time(end) for start, end in pairs])
         for name, pairs in events.items()
     }
+
+
+def gpu_name() -> str:
+    """The current CUDA device in a word, such as H100; ``CPU`` where there is none."""
+    if not torch.cuda.is_available():
+        return "CPU"
+    words = torch.cuda.get_device_name().split()
+    return next((word for word in words if any(letter.isdigit() for letter in word)), words[-1])
 
 
 def ratio(timings: Mapping[str, Timing], slower: str, faster: str) -> float:

@@ -1,91 +1,117 @@
-"""One layer of LIF neurons, [T, 32, 128, 16, 16] float32, hard reset, arctan surrogate.
+"""One layer of neurons on the CPU, [T, 32, 128, 16, 16] float32, T = 4 and T = 16: LIF and integer LIF.
 
-Contestants: a copy of the tensor (what memory allows), ``synfire.neurons.LIF``, the same equations
-in a loop of plain torch, that loop under ``torch.compile``, and, where it is installed,
-spikingjelly's LIFNode. All give equal spikes; that is checked before anything is timed.
+LIF: hard reset, decay 1/2, arctan surrogate. Integer LIF: soft reset, decay 1/4, four levels. Contestants: a copy of
+the tensor (what memory allows), ``synfire`` with its output reused and fresh, the equations in a loop of plain torch,
+that loop under ``torch.compile``, and the other libraries that are installed.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from importlib.util import find_spec
+from shutil import which
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from benchmarks.harness import Timing, measure_together, report
-from synfire import TimeFolded
-from synfire.core.errors import SynfireError
-from synfire.neurons import LIF
+from benchmarks import peers
+from benchmarks.harness import (
+    Outcome,
+    Target,
+    Timing,
+    measure_together,
+    ratio,
+    report,
+    same_counts,
+    same_values,
+)
+from benchmarks.peers import DECAY, INTEGER_DECAY, LEVELS, Net
+from synfire.kernels import explain
+from synfire.kernels.integrate_fire import fire, integrate_fire, neuron_dynamics
+from synfire.kernels.surrogates import Surrogate
 
 STATE = (32, 128, 16, 16)
-DECAY = 0.5
-Net = Callable[[Tensor], Tensor]
+ROUNDS = 31
+TRAINING_ROUNDS = 15
+OURS = "synfire"
+REUSED = "synfire, output reused"
 
 
-class Arctan(torch.autograd.Function):
-    """A step whose derivative is 1 / (1 + (pi d)^2)."""
+@dataclass(frozen=True)
+class Neuron:
+    """The same neuron as synfire's arguments and as a plain loop; peers are checked against loops of their own."""
 
-    @staticmethod
-    def forward(ctx, distance):  # type: ignore[no-untyped-def]
-        ctx.save_for_backward(distance)
-        return (distance >= 0).to(distance.dtype)
+    name: str
+    decay: float
+    dynamics: dict[str, Any]
+    loop: Net
+    peers: Callable[[], dict[str, tuple[Net, Net]]] = field(default=dict)
 
-    @staticmethod
-    def backward(ctx, grad):  # type: ignore[no-untyped-def]
-        (distance,) = ctx.saved_tensors
-        return grad / (1 + (torch.pi * distance) ** 2)
+    def train(self, x: Tensor) -> Tensor:
+        """The operator that training runs, without the last state, as a layer calls it."""
+        out, _, _ = integrate_fire(
+            x.flatten(0, 1), x.shape[0], decay=self.decay, last_state=False, **self.dynamics
+        )
+        return out.view(x.shape)
 
-
-def loop(x: Tensor) -> Tensor:
-    """The equations as one would write them; ``unbind``, since indexing has a quadratic backward."""
-    v = torch.zeros_like(x[0])
-    spikes = []
-    for x_t in x.unbind(0):
-        h = DECAY * v + (1 - DECAY) * x_t
-        s = Arctan.apply(h - 1)
-        v = h * (1 - s.detach())
-        spikes.append(s)
-    return torch.stack(spikes)
-
-
-def synfire_lif(timesteps: int) -> Net:
-    neuron = LIF(timesteps, decay=DECAY, decay_input=True, reset="hard", surrogate="arctan")
-    return TimeFolded(neuron, timesteps=timesteps, readout="none")
+    def infer(self, x: Tensor, out: Tensor | None = None) -> Tensor:
+        """The inference form with float output."""
+        folded = None if out is None else out.flatten(0, 1)
+        result, _, _ = fire(
+            x.flatten(0, 1), x.shape[0], form="float", out=folded, decay=self.decay,
+            dynamics=neuron_dynamics(**self.dynamics),
+        )  # fmt: skip
+        return result.view(x.shape)
 
 
-def spikingjelly_lif() -> Net:
-    from spikingjelly.activation_based import functional, neuron, surrogate
-
-    node = neuron.LIFNode(
-        tau=2.0, surrogate_function=surrogate.ATan(alpha=2.0), detach_reset=True, step_mode="m"
-    )
-
-    def run(x: Tensor) -> Tensor:
-        functional.reset_net(node)
-        return node(x)
-
-    return run
-
-
-def contestants(timesteps: int) -> dict[str, Net]:
-    nets: dict[str, Net] = {
-        "synfire": synfire_lif(timesteps),
-        "torch loop": loop,
-        "torch.compile of the loop": torch.compile(loop),
+def _lif_peers() -> dict[str, tuple[Net, Net]]:
+    found = {
+        name: (net, peers.lif_loop)
+        for name, net in peers.spikingjelly_forms(torch.float32, "cpu").items()
     }
-    if find_spec("spikingjelly"):
-        nets["spikingjelly"] = spikingjelly_lif()
-    return nets
+    if find_spec("snntorch"):
+        found["snntorch Leaky"] = (peers.snntorch_lif(), peers.lif_loop)
+    if find_spec("norse"):
+        found["norse LIFBoxCell"] = (peers.norse_lif(), peers.norse_loop)
+    return found
 
 
-def check(nets: dict[str, Net], x: Tensor) -> None:
-    """Equal spikes up to one in a million: an equal equation may round differently at the threshold."""
-    expected = nets["torch loop"](x)
-    for name, net in nets.items():
-        share = float((net(x) != expected).float().mean())
-        if share > 1e-6:
-            raise SynfireError(f"{name} gives other spikes in {share:.1%} of all places")
+def _integer_peers() -> dict[str, tuple[Net, Net]]:
+    forms = peers.spikingjelly_integer_forms(torch.float32, "cpu")
+    return {name: (net, peers.integer_loop) for name, net in forms.items()}
+
+
+LIF = Neuron(
+    "LIF",
+    DECAY,
+    {"decay_input": True, "reset": "hard", "surrogate": Surrogate("arctan")},
+    peers.lif_loop,
+    _lif_peers,
+)
+INTEGER_LIF = Neuron(
+    "integer LIF",
+    INTEGER_DECAY,
+    {"levels": LEVELS, "rounding": "half_even", "surrogate": Surrogate(), "unit": "count"},
+    peers.integer_loop,
+    _integer_peers,
+)
+
+
+def check(name: str, net: Net, loop: Net, x: Tensor, grad: Tensor) -> None:
+    """Refuse a contestant whose counts or input gradients are not those of its loop."""
+    results = []
+    for run in (net, loop):
+        x.grad = None
+        out = run(x)
+        out.backward(grad)
+        assert x.grad is not None
+        results.append((out.detach(), x.grad))
+    (counts, gradient), (expected, expected_gradient) = results
+    same_counts(name, counts, expected)
+    same_values(name, gradient, expected_gradient, error=1e-3)
 
 
 def training_step(net: Net, x: Tensor, grad: Tensor) -> Callable[[], None]:
@@ -96,22 +122,66 @@ def training_step(net: Net, x: Tensor, grad: Tensor) -> Callable[[], None]:
     return step
 
 
-def run() -> dict[str, dict[str, Timing]]:
-    """Forward without and with gradients, T = 4 and T = 16."""
-    tables = {}
-    for timesteps in (4, 16):
-        draw = torch.Generator().manual_seed(0)
-        x = torch.randn(timesteps, *STATE, generator=draw) * 1.5
-        grad, copy = torch.randn(x.shape, generator=draw), torch.empty_like(x)
-        nets = contestants(timesteps)
-        with torch.no_grad():
-            check(nets, x)
-            roof = {"copy": lambda copy=copy, x=x: copy.copy_(x)}
-            forward = {name: lambda net=net, x=x: net(x) for name, net in nets.items()}
-            tables[f"forward, T={timesteps}"] = measure_together(roof | forward)
-        x.requires_grad_()
-        steps = {name: training_step(net, x, grad) for name, net in nets.items()}
-        tables[f"forward and backward, T={timesteps}"] = measure_together(steps)
-    for title, table in tables.items():
-        report(title, table, "synfire")
+def has_compiler() -> bool:
+    """Whether torch.compile can build its CPU code."""
+    return any(which(name) for name in (os.environ.get("CXX", ""), "c++", "g++", "clang++") if name)
+
+
+def compare(neuron: Neuron, timesteps: int) -> dict[str, dict[str, Timing]]:
+    """Forward without gradients, then forward and backward."""
+    draw = torch.Generator().manual_seed(0)
+    x = torch.randn(timesteps, *STATE, generator=draw) * 1.5
+    grad, out = torch.randn(x.shape, generator=draw), torch.empty_like(x)
+    nets = {
+        OURS: (neuron.train, neuron.loop),
+        "torch loop": (neuron.loop, neuron.loop),
+        **neuron.peers(),
+    }
+    if has_compiler():
+        nets["torch.compile of the loop"] = (torch.compile(neuron.loop), neuron.loop)
+    x.requires_grad_()
+    for name, (net, loop) in nets.items():
+        check(name, net, loop, x, grad)
+    steps = {name: training_step(net, x, grad) for name, (net, _) in nets.items()}
+    with torch.no_grad():
+        same_counts(REUSED, neuron.infer(x, out), neuron.loop(x))
+        target = torch.empty_like(x)
+        forward: dict[str, Callable[[], Any]] = {
+            "copy": lambda: target.copy_(x),
+            REUSED: lambda: neuron.infer(x, out),
+            "synfire, fresh output": lambda: neuron.infer(x),
+        }
+        forward |= {name: lambda net=net: net(x) for name, (net, _) in nets.items() if name != OURS}
+        title = f"{neuron.name}, T={timesteps}"
+        tables = {f"{title}, forward": measure_together(forward, ROUNDS)}
+    tables[f"{title}, forward and backward"] = measure_together(steps, TRAINING_ROUNDS)
+    report(f"{title}, forward", tables[f"{title}, forward"], REUSED)
+    report(f"{title}, forward and backward", tables[f"{title}, forward and backward"], OURS)
     return tables
+
+
+def run() -> Outcome:
+    """Both neurons at T = 4 and T = 16."""
+    where = f"CPU, {torch.get_num_threads()} thread{'s'[: torch.get_num_threads() - 1]}"
+    tables: dict[str, dict[str, Timing]] = {}
+    targets = []
+    for neuron in (LIF, INTEGER_LIF):
+        for timesteps in (4, 16):
+            title = f"{neuron.name}, T={timesteps}"
+            tables |= compare(neuron, timesteps)
+            share = 100 * ratio(tables[f"{title}, forward"], "copy", REUSED)
+            measure = f"{title}, forward, output reused"
+            targets.append(Target(where, measure, 65, share, "% of the roof"))
+            training = tables[f"{title}, forward and backward"]
+            for name in training:
+                if name.startswith("spikingjelly") and timesteps == 4:
+                    times = ratio(training, name, OURS)
+                    targets.append(
+                        Target(where, f"{title}, training step against {name}", 7, times)
+                    )
+    notes = {
+        "path of the operator": str(explain("integrate_fire", torch.zeros(1, 1))),
+        "absent peers": peers.absent(),
+        "torch.compile": "timed" if has_compiler() else "needs a C++ compiler, found none",
+    }
+    return Outcome(tables, targets, notes=notes)
