@@ -10,6 +10,7 @@ import torch
 from benchmarks import harness, peers
 from benchmarks.harness import Disagreement, measure_together, save
 from benchmarks.kernels import integrate_fire, integrate_fire_cuda
+from benchmarks.layers import conv_norm_neuron
 from benchmarks.outcome import read
 
 
@@ -20,6 +21,9 @@ def tiny(monkeypatch):
     monkeypatch.setattr(integrate_fire, "ROUNDS", 2)
     monkeypatch.setattr(integrate_fire, "TRAINING_ROUNDS", 2)
     monkeypatch.setattr(integrate_fire, "has_compiler", lambda: False)
+    monkeypatch.setattr(conv_norm_neuron, "SHAPES", ((4, 6),))
+    monkeypatch.setattr(conv_norm_neuron, "ROUNDS", 2)
+    monkeypatch.setattr(conv_norm_neuron, "has_compiler", lambda: False)
     for name, value in {"DEVICE": "cpu", "STATE": (3, 4, 5), "BATCH": 16}.items():
         monkeypatch.setattr(integrate_fire_cuda, name, value)
     monkeypatch.setattr(
@@ -44,6 +48,14 @@ def test_neurons_on_a_gpu(tiny, tmp_path):
     assert "integer LIF, float32, T=4, backward" in measures
     assert any("one operator against two" in measure for measure in measures)
     assert {row["where"] for row in content["targets"]} == {harness.gpu_name()}
+
+
+def test_layers_on_the_cpu(tiny, tmp_path):
+    content = read(save("layers", conv_norm_neuron.run(), tmp_path))
+    assert list(content["milliseconds"]) == [
+        "4 channels of 6x6, training step", "4 channels of 6x6, inference",
+    ]  # fmt: skip
+    assert set(content["milliseconds"]["4 channels of 6x6, inference"]) >= {"synfire", "torch loop"}
 
 
 def test_a_contestant_with_other_gradients_is_not_timed():
