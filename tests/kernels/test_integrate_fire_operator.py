@@ -307,3 +307,21 @@ def test_refuses_what_is_no_float(dtype):
 def test_refuses_a_scalar():
     with pytest.raises(InputError, match="got a scalar"):
         integrate_fire(torch.tensor(1.0), 1)
+
+
+def test_a_second_net_with_other_constants_compiles_too():
+    """From the second value on the compiler takes a float attribute for a variable."""
+    x = draw(4, 3)
+    for value in (0.3, 0.7, 0.9):
+        neuron = LIF(2, decay=value, surrogate=Surrogate("arctan", value), reset_value=value)
+        net = synfire.TimeFolded(neuron, 2, readout="none")
+        compiled = torch.compile(net, fullgraph=True, backend="aot_eager")
+        folded = x.unflatten(0, (2, 2))
+        assert torch.equal(compiled(folded), net(folded))
+
+
+def test_constants_survive_their_string():
+    dynamics = Dynamics(
+        4, "half_even", "hard", 0.1, False, 1 / 3, True, 0.7, Surrogate("gaussian", 0.3, 2.0), False, "count"
+    )  # fmt: skip
+    assert Dynamics.decode(dynamics.encode()) == dynamics

@@ -71,10 +71,14 @@ class Dynamics:
 
     def encode(self) -> str:
         """All fields as one string: operators take it as one argument, graphs show it."""
-        s = self.surrogate  # spelt out, because torch.compile follows it
+        # Spelt out, and floats in hexadecimal: that is what torch.compile can follow.
+        s = self.surrogate
+        reset_value, gain = float(self.reset_value).hex(), float(self.input_gain).hex()
+        current_decay = float(self.current_decay).hex()
+        width, scale = float(s.width).hex(), float(s.scale).hex()
         return (
-            f"{self.levels} {self.rounding} {self.reset} {self.reset_value} {self.detach_reset} "
-            f"{self.input_gain} {self.decay_input} {self.current_decay} {s.name} {s.width} {s.scale} "
+            f"{self.levels} {self.rounding} {self.reset} {reset_value} {self.detach_reset} "
+            f"{gain} {self.decay_input} {current_decay} {s.name} {width} {scale} "
             f"{self.inclusive} {self.unit}"
         )
 
@@ -92,12 +96,12 @@ def _decode(text: str) -> Dynamics:
         levels=int(levels),
         rounding=rounding,
         reset=reset,
-        reset_value=float(reset_value),
+        reset_value=float.fromhex(reset_value),
         detach_reset=detach == "True",
-        input_gain=float(gain),
+        input_gain=float.fromhex(gain),
         decay_input=decay_input == "True",
-        current_decay=float(current_decay),
-        surrogate=Surrogate(name, float(width), float(scale)),
+        current_decay=float.fromhex(current_decay),
+        surrogate=Surrogate(name, float.fromhex(width), float.fromhex(scale)),
         inclusive=inclusive == "True",
         unit=unit,
     )
