@@ -1,0 +1,147 @@
+"""Integer products on a CUDA device: bit exact on large, odd and adversarial layers, on every path."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+
+from synfire.kernels import explain, use
+from synfire.kernels.integer_linear import integer_linear, integer_linear_fire
+from synfire.kernels.integer_linear.tuning import LARGE, MEDIUM, SMALL, STATEFUL
+from synfire.kernels.integer_neuron import IntegerNeuron, bound_of, fire_rows, integer_fire
+from tests.kernels.integer_cases import NEURONS, draw_counts, draw_thresholds, draw_weight
+
+pytestmark = pytest.mark.gpu
+
+
+def exact(counts, weight):
+    return (counts.double() @ weight.double().T).to(torch.int32)
+
+
+def on_device(*tensors):
+    return [None if t is None else t.cuda() for t in tensors]
+
+
+@pytest.mark.parametrize("levels", [1, 15, 127, 255])
+@pytest.mark.parametrize(
+    "shape",
+    [(1, 1, 1), (63, 5, 100), (16384, 1024, 1024), (4097, 1000, 1003), (300, 64, 4096)],
+    ids=str,
+)
+def test_product(shape, levels):
+    m, n, k = shape
+    counts, weight = on_device(draw_counts(m, k, levels=levels), draw_weight(n, k))
+    bias = torch.randint(-(2**20), 2**20, (n,), dtype=torch.int32, device="cuda")
+    sums = integer_linear(counts, weight, bias, count_levels=levels)
+    assert torch.equal(sums, exact(counts, weight) + bias)
+
+
+@pytest.mark.parametrize("tile", [LARGE, MEDIUM, SMALL, STATEFUL], ids=str)
+def test_every_tile(tile):
+    from synfire.kernels.integer_linear import triton
+
+    counts, weight = on_device(draw_counts(1000, 777, levels=127), draw_weight(530, 777))
+    for options in ({}, {"skip_silent": True}, {"tile": dataclasses.replace(tile, stages=2)}):
+        sums, _ = triton.run(counts, weight, None, 127, **{"tile": tile, **options})
+        assert torch.equal(sums, exact(counts, weight)), options
+
+
+@pytest.mark.parametrize("weights", ["largest", "smallest", "alternating", "random"])
+@pytest.mark.parametrize("path", ["triton", "fp8"])
+def test_adversarial_sums(path, weights):
+    k, n = 4096, 512
+    counts = torch.full((2048, k), 15, dtype=torch.uint8, device="cuda")
+    sign = torch.ones(n, k, device="cuda")
+    if weights == "smallest":
+        sign = -sign
+    elif weights == "alternating":
+        sign[:, ::2] = -1
+    weight = (15 * sign).to(torch.int8)
+    if weights == "random":
+        weight = torch.randint(-15, 16, (n, k), dtype=torch.int8, device="cuda")
+        counts = torch.randint(0, 16, (2048, k), dtype=torch.uint8, device="cuda")
+    levels = {"count_levels": 15, "weight_levels": 15}
+    with use(path):
+        assert explain("integer_linear", (counts, weight), **levels).path == path
+        sums = integer_linear(counts, weight, **levels)
+    assert torch.equal(sums, exact(counts, weight))
+
+
+@pytest.mark.parametrize(
+    ("count_levels", "weight_levels"), [(1, 1), (4, 15), (16, 8), (2, 16), (8, 16)]
+)
+def test_fp8_up_to_its_bounds(count_levels, weight_levels):
+    k = 4096
+    counts = torch.full((256, k), count_levels, dtype=torch.uint8, device="cuda")
+    counts[1::2] = torch.randint(0, count_levels + 1, (128, k), device="cuda").to(torch.uint8)
+    weight = torch.full((256, k), weight_levels, dtype=torch.int8, device="cuda")
+    weight[1::4] = -weight_levels
+    weight[2::4, : k // 2] = -weight_levels  # a large sum of one sign, then small differences
+    weight[3::4] = torch.randint(-weight_levels, weight_levels + 1, (64, k), device="cuda").to(
+        torch.int8
+    )
+    with use("fp8"):
+        sums = integer_linear(
+            counts, weight, count_levels=count_levels, weight_levels=weight_levels
+        )
+    assert torch.equal(sums, exact(counts, weight))
+
+
+def test_fp8_is_refused_with_a_reason():
+    counts, weight = on_device(draw_counts(64, 64), draw_weight(64, 64))
+    with use("fp8"):
+        told = explain("integer_linear", (counts, weight), count_levels=15, weight_levels=127)
+    assert told.path == "triton" and "exactly" in told.refused["fp8"]
+
+
+@pytest.mark.parametrize("name", NEURONS)
+@pytest.mark.parametrize(
+    ("timesteps", "m", "n", "k"), [(1, 4096, 1024, 512), (4, 1024, 512, 512), (3, 65, 77, 99)]
+)
+def test_fused_neuron(name, timesteps, m, n, k):
+    neuron = NEURONS[name]
+    counts, weight = draw_counts(timesteps * m, k), draw_weight(n, k)
+    bias = torch.randint(-300, 300, (n,), dtype=torch.int32)
+    v = torch.randint(-500, 500, (m, n), dtype=torch.int32)
+    counts, weight, bias, v = on_device(counts, weight, bias, v)
+    sums = exact(counts, weight) + bias
+    for threshold in (draw_thresholds(n, k).cuda(), 128, 333, 100_003):
+        tensor, value = (threshold, 0) if isinstance(threshold, torch.Tensor) else (None, threshold)
+        for state in (None, v):
+            expected, membrane = fire_rows(sums, tensor, value, state, timesteps, neuron)
+            counted, last = integer_fire(sums, threshold, neuron, timesteps, state)
+            assert torch.equal(counted, expected) and torch.equal(last, membrane)
+            for keep in (False, True):
+                for bound in (2**31 - 1, bound_of(threshold, neuron.levels, bias)):
+                    out, last = integer_linear_fire(
+                        counts, weight, threshold, neuron, bias=bias, v=state, timesteps=timesteps,
+                        count_levels=4, bound=bound, keep_state=keep,
+                    )  # fmt: skip
+                    assert torch.equal(out, expected)
+                    assert last is None or torch.equal(last, membrane)
+
+
+def test_the_benchmarked_layer():
+    counts = torch.randint(0, 5, (65536, 1024), device="cuda") * (
+        torch.rand(65536, 1024, device="cuda") < 0.25
+    )
+    counts = counts.to(torch.uint8)
+    weight = torch.randint(-127, 128, (1024, 1024), device="cuda").to(torch.int8)
+    theta = torch.randint(500, 4000, (1024,), dtype=torch.int32, device="cuda")
+    neuron = IntegerNeuron(4)
+    for bound in (2**31 - 1, bound_of(theta, 4)):
+        out, _ = integer_linear_fire(counts, weight, theta, neuron, count_levels=4, bound=bound)
+        for rows in (slice(0, 4096), slice(61440, 65536)):
+            expected, _ = fire_rows(exact(counts[rows], weight), theta, 0, None, 1, neuron)
+            assert torch.equal(out[rows], expected)
+        assert out.float().mean() > 0.1
+
+
+def test_more_than_two_to_the_31_elements():
+    counts = torch.zeros(70_000, 32_768, dtype=torch.uint8, device="cuda")
+    counts[-3:, -5:] = 7
+    weight = torch.full((16, 32_768), -3, dtype=torch.int8, device="cuda")
+    sums = integer_linear(counts, weight, count_levels=7)
+    assert (sums[-3:] == -105).all() and int(sums.abs().sum()) == 3 * 16 * 105
