@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib.util import find_spec
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -76,7 +77,7 @@ def folded_norms(net: nn.Module) -> nn.Module:
     net.eval()
     for module in net.modules():
         if isinstance(module, nn.Sequential):
-            for index, (conv, norm) in enumerate(zip(module, list(module)[1:])):
+            for index, (conv, norm) in enumerate(pairwise(module)):
                 if isinstance(norm, nn.BatchNorm2d) and isinstance(conv, nn.Conv2d):
                     module[index], module[index + 1] = fuse_conv_bn_eval(conv, norm), nn.Identity()
     return net
