@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -16,12 +16,17 @@ from torch.utils._pytree import tree_leaves
 class _Created(TorchDispatchMode):
     """Remembers every storage that an operator returns, without keeping it alive."""
 
-    def __init__(self, known: Iterable[Tensor]) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self._known = {tensor.untyped_storage()._cdata for tensor in known}
+        self._known: dict[int, StorageWeakRef] = {}  # which also keeps an address from new owners
         self._created: dict[int, tuple[StorageWeakRef, int]] = {}
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        for given in tree_leaves((args, kwargs)):
+            if isinstance(given, Tensor):
+                storage = given.untyped_storage()  # a view of it is nothing new
+                if storage._cdata not in self._created:
+                    self._known[storage._cdata] = StorageWeakRef(storage)
         results = function(*args, **(kwargs or {}))
         for result in tree_leaves(results):
             if isinstance(result, Tensor):
@@ -29,22 +34,24 @@ class _Created(TorchDispatchMode):
         return results
 
     def _remember(self, storage: torch.UntypedStorage) -> None:
-        if storage._cdata not in self._known:
-            self._created[storage._cdata] = (StorageWeakRef(storage), storage.nbytes())
+        key = storage._cdata
+        created = self._created.get(key)
+        if key not in self._known and (created is None or created[0].expired()):
+            self._created[key] = (StorageWeakRef(storage), storage.nbytes())
 
     def alive(self) -> int:
         """Bytes of those that still exist."""
         return sum(size for reference, size in self._created.values() if not reference.expired())
 
 
-def kept_bytes(forward: Callable[[], Tensor], given: Iterable[Tensor] = ()) -> int:
+def kept_bytes(forward: Callable[[], Tensor]) -> int:
     """Bytes that live between forward and backward because the backward pass needs them.
 
     Every storage that an operator of ``forward()`` returned counts once if it is still alive when only the graph holds
     it: saved tensors, packed ones and whatever an operator keeps beside. Not counted: what existed before (weights, the
-    input; ``given`` names tensors whose memory a view may return) and the output, unless the graph keeps that too.
+    input) and the output, unless the graph keeps that too.
     """
-    with _Created(given) as created:
+    with _Created() as created:
         out = forward()
     graph = out.grad_fn
     if graph is None:

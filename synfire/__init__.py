@@ -18,6 +18,7 @@ _HOMES = {
     "list_models": "synfire.core.models",
     "load": "synfire.core.models",
     "neuron_from_step": "synfire.neurons.from_step",
+    "packed_activations": "synfire.layers.packed_activations",
     "save": "synfire.core.models",
     "set_timesteps": "synfire.core.time",
     "verify": "synfire.export.verification",
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from synfire.core.time import set_timesteps as set_timesteps
     from synfire.export.conversion import convert_activations as convert_activations
     from synfire.export.verification import verify as verify
+    from synfire.layers.packed_activations import packed_activations as packed_activations
     from synfire.neurons.from_step import neuron_from_step as neuron_from_step
 
 

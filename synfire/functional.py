@@ -14,9 +14,10 @@ from torch import Tensor
 from synfire.core.errors import ConfigError, InputError
 from synfire.core.time import State
 from synfire.kernels.integrate_fire import check_levels, integrate_fire
+from synfire.kernels.spike_product import spike_conv2d, spike_linear
 from synfire.kernels.surrogates import Surrogate, as_surrogate
 
-__all__ = ["cuba_lif", "if_", "integer_lif", "lif", "spike"]
+__all__ = ["cuba_lif", "if_", "integer_lif", "lif", "spike", "spike_conv2d", "spike_linear"]
 
 
 def _run(

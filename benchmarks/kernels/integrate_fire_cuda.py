@@ -203,7 +203,7 @@ def _timed(way: Net, timesteps: int) -> Net:
 
 def _kept(way: Net, x: Tensor) -> float:
     """Bytes an element; the input existed before, but BatchNorm keeps it alive."""
-    return x.element_size() + kept_bytes(partial(way, x), given=[x]) / x.numel()
+    return x.element_size() + kept_bytes(partial(way, x)) / x.numel()
 
 
 def _check_norm(ways: dict[str, Net], norm: torch.nn.Module, x: Tensor, grad: Tensor) -> None:

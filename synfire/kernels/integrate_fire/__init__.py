@@ -16,6 +16,7 @@ import math
 import torch
 from torch import Tensor
 
+from synfire.core.emission import announce
 from synfire.core.errors import ConfigError, InputError
 from synfire.kernels.integrate_fire.call import FORMS
 from synfire.kernels.integrate_fire.operator import (
@@ -152,7 +153,7 @@ def integrate_fire(
         record and asks_gradient(x, v, i), last_state,
     )  # fmt: skip
     return (
-        out,
+        announce(out, levels, output_scale),
         v_last if last_state else None,
         i_last if last_state and has_current else None,
     )

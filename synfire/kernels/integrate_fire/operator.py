@@ -131,6 +131,7 @@ def integrate_fire_op(
     check_input(x, timesteps)
     layout = layout_of(x)
     rows = flat(x, timesteps, layout)
+    out = fake_like(x)  # not what the path makes: a view as output could not be changed in place
     fired = path_for(rows).forward(
         rows,
         flat_state(v, x, timesteps, layout, "initial membrane"),
@@ -141,9 +142,10 @@ def integrate_fire_op(
         output_scale=output_scale,
         record=record,
         last_state=last_state,
+        out=flat(out, timesteps, layout),
     )
     return (
-        shaped(fired.out, x.shape, layout),
+        out,
         restored(fired.v, x, timesteps, layout),
         restored(fired.i, x, timesteps, layout),
         x.new_empty(0, dtype=torch.uint8) if fired.record is None else fired.record,

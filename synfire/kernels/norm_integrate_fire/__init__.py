@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from synfire.core.emission import announce
 from synfire.core.errors import ConfigError, InputError
 from synfire.kernels.integrate_fire import asks_gradient
 from synfire.kernels.integrate_fire.call import Affine, Channelwise, Epilogue
@@ -100,7 +101,8 @@ def norm_integrate_fire_op(
         used_mean, used_variance = path.moments(rows, x.shape[1], inner)
     else:  # an output may not alias an input
         used_mean, used_variance = mean.to(dtype, copy=True), variance.to(dtype, copy=True)
-    fired = path.forward(
+    out = fake_like(x)  # not what the path makes: a view as output could not be changed in place
+    path.forward(
         rows,
         None,
         current_or_rest(None, x, timesteps, layout, has_current),
@@ -112,8 +114,9 @@ def norm_integrate_fire_op(
         ),
         output_scale=output_scale,
         last_state=False,
+        out=flat(out, timesteps, layout),
     )
-    return shaped(fired.out, x.shape, layout), used_mean, used_variance
+    return out, used_mean, used_variance
 
 
 @norm_integrate_fire_op.register_fake
@@ -251,7 +254,8 @@ def norm_integrate_fire(
         raise ConfigError(
             "fixed statistics are constants: hand over mean.detach() and variance.detach()."
         )
-    return norm_integrate_fire_op(
+    out, used_mean, used_variance = norm_integrate_fire_op(
         x, mean, variance, weight, bias, float(eps), timesteps, float(decay), float(threshold),
         float(output_scale), dynamics.encode(), has_current,
     )  # fmt: skip
+    return announce(out, dynamics.levels, output_scale), used_mean, used_variance
