@@ -53,12 +53,14 @@ def kept_bytes(forward: Callable[[], Tensor]) -> int:
     """
     with _Created() as created:
         out = forward()
-    graph = out.grad_fn
-    if graph is None:
+    if out.grad_fn is None:
         raise ValueError("forward() must give an output with a gradient, got one without.")
+    graph = out.sum()  # whose node holds that of out, but not its values
     del out
     gc.collect()
-    return created.alive()
+    kept = created.alive()
+    del graph
+    return kept
 
 
 def peak_bytes(step: Callable[[], Any]) -> int:

@@ -11,6 +11,7 @@ from synfire.core.errors import InputError
 from synfire.core.tracing import is_tracing
 from synfire.kernels.integrate_fire import neuron_dynamics
 from synfire.kernels.norm_integrate_fire import norm_integrate_fire
+from synfire.layers.packed_activations import consume
 from synfire.neurons.spiking import SpikingNeuron
 
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
@@ -136,15 +137,17 @@ class SpikingSequential(nn.Sequential):
             out: Tensor = super().forward(input)
             return out
         waiting: nn.Module | None = None
+        emitter: SpikingNeuron | None = None
         for module in _leaves(self):
             if waiting is not None and isinstance(module, SpikingNeuron):
                 input, waiting = norm_neuron(input, waiting, module), None
-                continue
-            if waiting is not None:
-                input = waiting(input)
-            waiting = module if type(module) in _NORMS else None
-            if waiting is None:
-                input = module(input)
+            else:
+                if waiting is not None:
+                    input = waiting(input)
+                waiting = module if type(module) in _NORMS else None
+                if waiting is None:
+                    input = consume(module, input, emitter)
+            emitter = module if isinstance(module, SpikingNeuron) else None
         return input if waiting is None else waiting(input)
 
 

@@ -9,11 +9,13 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.multiprocessing.reductions import StorageWeakRef
 
 from synfire.core.emission import listening
+from synfire.core.neuron import Neuron
+from synfire.kernels.spike_product import spike_conv2d, spike_linear
 from synfire.kernels.spike_product.counts import pack, packable, unpack
 
 
@@ -113,6 +115,7 @@ def _unpack(saved: Tensor | _Saved) -> Tensor:
 
 
 _active: ContextVar[_Emissions | None] = ContextVar("synfire_packed_activations", default=None)
+_packing = False  # the same for compilers, which guard on globals
 
 
 @contextmanager
@@ -138,10 +141,38 @@ def packed_activations() -> Iterator[None]:
         ...     loss = net(torch.rand(4, 8)).sum()
         >>> loss.backward()
     """
+    global _packing
     emissions = _active.get() or _Emissions()  # an inner block knows what was emitted outside
-    token = _active.set(emissions)
+    token, outer = _active.set(emissions), _packing
+    _packing = True
     try:
         with listening(emissions.hear), saved_tensors_hooks(emissions.pack, _unpack):
             yield
     finally:
+        _packing = outer
         _active.reset(token)
+
+
+def consume(module: nn.Module, x: Tensor, neuron: Neuron | None) -> Tensor:
+    """``module(x)``, where ``x`` is what ``neuron`` emitted (None: something else).
+
+    Compiled inside of :func:`packed_activations`, a linear or a convolution runs as the operator that keeps counts;
+    elsewhere the hooks of that context see to it.
+    """
+    if _packing and neuron is not None and torch.compiler.is_compiling() and not _hooked(module):
+        levels, scale = neuron.levels, neuron.scale
+        if type(module) is nn.Linear and packable(x.dtype, levels, scale):
+            return spike_linear(x, module.weight, module.bias, levels, scale)
+        if type(module) is nn.Conv2d and packable(x.dtype, levels, scale):
+            padding = module.padding
+            if module.padding_mode == "zeros" and not isinstance(padding, str) and x.ndim == 4:
+                return spike_conv2d(
+                    x, module.weight, module.bias, levels, scale,
+                    module.stride, padding, module.dilation, module.groups,
+                )  # fmt: skip
+    out: Tensor = module(x)
+    return out
+
+
+def _hooked(module: nn.Module) -> bool:
+    return bool(module._forward_hooks or module._forward_pre_hooks or module._backward_hooks)
