@@ -8,7 +8,7 @@
 #             logs; unpack it in benchmarks/results); without it the JSON files go to benchmarks/results
 #   SECTION   tests, or the name of a benchmark (default: all; python -m benchmarks --list --device cuda names them)
 # Environment: PYTHON (python3; it needs torch, triton, numpy, safetensors and pytest), TEST_SECONDS (240) and
-#   BENCH_SECONDS (180), the time limits of a section; peers are taken from PYTHONPATH.
+#   BENCH_SECONDS (300), the time limits of a section; peers are taken from PYTHONPATH.
 set -uo pipefail
 PYTHON="${PYTHON:-python3}"
 OUT=""
@@ -54,7 +54,7 @@ for name in "$@"; do
                 -W ignore --show-capture=no --tb=short -m gpu "$file"
         done
     elif [[ -n "$name" ]]; then
-        section "$name" "${BENCH_SECONDS:-180}" "$PYTHON" -m benchmarks "$name" --device cuda --out "$RESULTS"
+        section "$name" "${BENCH_SECONDS:-300}" "$PYTHON" -m benchmarks "$name" --device cuda --out "$RESULTS"
     fi
 done
 

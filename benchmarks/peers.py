@@ -97,12 +97,13 @@ def integer_loop(x: Tensor) -> Tensor:
 
 
 def _kept_from_rest(module: Any) -> Net:
-    """A spikingjelly module that forgets its membrane before every call."""
+    """A spikingjelly module that forgets its membrane after every call."""
     from spikingjelly.activation_based import functional
 
     def run(x: Tensor) -> Tensor:
+        out = module(x)
         functional.reset_net(module)
-        return module(x)
+        return out
 
     return run
 

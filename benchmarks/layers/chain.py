@@ -64,24 +64,40 @@ def first_weight(net: nn.Module) -> Tensor:
     return next(net.parameters())
 
 
-def training_step(net: nn.Module, x: Tensor, grad: Tensor) -> Callable[[], None]:
-    """Forward and backward with cleared gradients; no optimiser."""
+def training_step(
+    net: nn.Module, x: Tensor, grad: Tensor | None = None, autocast: torch.dtype | None = None
+) -> Callable[[], None]:
+    """Forward, in ``autocast`` if given, and backward with cleared gradients; no optimiser.
+
+    Without ``grad`` the output's gradient is made in the step, so that it counts in no memory but the step's.
+    """
 
     def step() -> None:
         net.zero_grad(set_to_none=True)
-        net(x).backward(grad)
+        with torch.autocast(x.device.type, autocast, enabled=autocast is not None):
+            out = net(x)
+        out.backward(torch.ones_like(out) if grad is None else grad.to(out.dtype))
 
     return step
 
 
 def check(
-    name: str, net: nn.Module, expected: nn.Module, x: Tensor, grad: Tensor, share: float
+    name: str,
+    net: nn.Module,
+    expected: nn.Module,
+    x: Tensor,
+    grad: Tensor,
+    share: float,
+    autocast: torch.dtype | None = None,
 ) -> None:
     """Refuse a net whose counts or first weight gradient differ by more than a ``share`` of flipped spikes explains."""
     results = []
     for each in (net, expected):
-        training_step(each, x, grad)()
-        with torch.no_grad():
+        training_step(each, x, grad, autocast)()
+        with (
+            torch.no_grad(),
+            torch.autocast(x.device.type, autocast, enabled=autocast is not None),
+        ):
             results.append((each(x), first_weight(each).grad))
         each.zero_grad(set_to_none=True)
     (counts, gradient), (expected_counts, expected_gradient) = results

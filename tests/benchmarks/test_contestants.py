@@ -10,7 +10,7 @@ import torch
 from benchmarks import harness, peers
 from benchmarks.harness import Disagreement, measure_together, save
 from benchmarks.kernels import integrate_fire, integrate_fire_cuda
-from benchmarks.layers import conv_norm_neuron
+from benchmarks.layers import conv_norm_neuron, conv_norm_neuron_cuda
 from benchmarks.outcome import read
 
 
@@ -26,11 +26,14 @@ def tiny(monkeypatch):
     monkeypatch.setattr(conv_norm_neuron, "has_compiler", lambda: False)
     for name, value in {"DEVICE": "cpu", "STATE": (3, 4, 5), "BATCH": 16}.items():
         monkeypatch.setattr(integrate_fire_cuda, name, value)
-    monkeypatch.setattr(
-        integrate_fire_cuda, "measure_on_gpu", lambda calls: measure_together(calls, 2)
-    )
+    sizes = {"DEVICE": "cpu", "BATCH": 32, "CHANNELS": 4, "SIZE": 6, "LAYERS": 2}
+    for name, value in sizes.items():
+        monkeypatch.setattr(conv_norm_neuron_cuda, name, value)
+    for module in (integrate_fire_cuda, conv_norm_neuron_cuda):
+        monkeypatch.setattr(module, "measure_on_gpu", lambda calls, *_: measure_together(calls, 2))
+    monkeypatch.setattr(conv_norm_neuron_cuda, "peak_bytes", lambda step: step() or 1 << 30)
     monkeypatch.setattr(peers, "spikingjelly_kernels", lambda: "not asked")
-    monkeypatch.setattr(torch, "compile", lambda function: function)
+    monkeypatch.setattr(torch, "compile", lambda function, **options: function)
 
 
 def test_neurons_on_the_cpu(tiny, tmp_path):
@@ -56,6 +59,17 @@ def test_layers_on_the_cpu(tiny, tmp_path):
         "4 channels of 6x6, training step", "4 channels of 6x6, inference",
     ]  # fmt: skip
     assert set(content["milliseconds"]["4 channels of 6x6, inference"]) >= {"synfire", "torch loop"}
+
+
+def test_layers_on_a_gpu(tiny, tmp_path):
+    content = read(save("layers", conv_norm_neuron_cuda.run(), tmp_path))
+    kept = content["memory"]["float32: bytes kept an element and layer"]
+    # Two norms' inputs and one neuron's output, which feeds the other convolution.
+    assert 4.25 <= kept["synfire integer LIF, packed, channels last"] < 4.5
+    assert 6 <= kept["synfire integer LIF, channels last"] < 6.25
+    assert 6 <= kept["synfire LIF, contiguous"] < 6.25
+    measures = [row["measure"] for row in content["targets"]]
+    assert "conv-BN-neuron x4, bfloat16 autocast: synfire LIF, time over the ReLU floor" in measures
 
 
 def test_a_contestant_with_other_gradients_is_not_timed():
