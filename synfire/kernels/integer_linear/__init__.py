@@ -3,12 +3,13 @@
 Counts are uint8, weights int8, sums int32: the numbers that a fixed-point chip computes. On CUDA they run on the int8
 tensor cores; on a CPU in float32, which holds them exactly as well. Nothing here has a gradient.
 
-=============== ============================================================================
-reference.py    float64 and float32 products, exact below their bounds
-triton.py       tiles of int8 with the neuron in the epilogue, and lists of blocks with spikes
-triton_fp8.py   the same product on fp8 tensor cores, for small counts and small weights
-tuning.py       which tile a shape takes
-=============== ============================================================================
+================ ============================================================================
+reference.py     float64 and float32 products, exact below their bounds
+triton.py        tiles of int8 with the neuron in the epilogue, and lists of blocks with spikes
+triton_fp8.py    the same product on fp8 tensor cores, for small counts and small weights
+triton_hopper.py the fused layer with copies, products and neurons at the same time
+tuning.py        which tile or design a shape takes
+================ ============================================================================
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from synfire.core.errors import ConfigError, InputError
 from synfire.kernels.dispatch import Dispatch, Path
 from synfire.kernels.integer_linear import reference
 from synfire.kernels.integer_linear.reference import LARGEST_WEIGHT
+from synfire.kernels.integer_linear.tuning import design_for
 from synfire.kernels.integer_neuron import (
     NO_BOUND,
     IntegerNeuron,
@@ -154,8 +156,16 @@ def _fused_float32(*tensors: Any, **options: Any) -> tuple[Tensor, Tensor]:
 def _fused_int8(
     counts: Tensor, weight: Tensor, bias: Tensor | None, *, count_levels: int, **options: Any
 ) -> tuple[Tensor, Tensor]:
+    stateless = options["timesteps"] == 1 and options["v"] is None and not options["keep_state"]
+    design = design_for(counts, weight) if stateless and count_levels <= 127 else None
     result: tuple[Tensor, Tensor]
-    result = _module("triton").run(counts, weight, bias, count_levels, **options)
+    if design is not None:
+        keys = ("neuron", "threshold", "threshold_value", "bound")
+        layer = {key: options[key] for key in keys}
+        out = _module("triton_hopper").linear_fire(counts, weight, bias, design=design, **layer)
+        result = out, out.new_empty(0, dtype=torch.int32)
+    else:
+        result = _module("triton").run(counts, weight, bias, count_levels, **options)
     return result
 
 
