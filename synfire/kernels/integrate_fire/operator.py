@@ -80,7 +80,7 @@ def as_channelwise(
     """A decay or threshold: a constant, a scalar tensor, or one value a channel (axis 1)."""
     dtype = state_dtype(x.dtype)
     if value is None:  # a device tensor: a Python scalar divisor becomes a multiplication on CUDA
-        return Channelwise(torch.full((1,), constant, dtype=dtype, device=x.device))
+        return Channelwise(torch.full((1,), constant, dtype=dtype, device=x.device), 1, constant)
     value = value.detach().to(dtype)
     if value.numel() == 1:
         return Channelwise(value.reshape(1))
