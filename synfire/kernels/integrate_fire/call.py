@@ -34,11 +34,13 @@ FORMS = ("float", "uint8", "bits")
 class Channelwise:
     """One value, or one for each channel: element e of a state has ``values[(e // inner) % len(values)]``.
 
-    ``values`` is 1-D in the state's dtype (float32; float64 for float64 inputs).
+    ``values`` is 1-D in the state's dtype (float32; float64 for float64 inputs). ``constant`` is the one value where
+    the host knows it; kernels need not read it then.
     """
 
     values: Tensor
     inner: int = 1
+    constant: float | None = None
 
     def over(self, elements: int) -> Tensor:
         """A tensor that broadcasts against [elements]."""
