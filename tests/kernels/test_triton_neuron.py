@@ -67,15 +67,11 @@ def test_sizes(elements, timesteps, options):
     check(Call.of(options, timesteps, elements), path, "cpu")
 
 
-@pytest.mark.parametrize("states", [False, True])
-@pytest.mark.parametrize(
-    "name",
-    ["integer", "floor, hard", "current", "arctan, binary", "arctan, current, hard"],
-)
 @pytest.mark.parametrize("timesteps", [17, 40])
-def test_long_sequences_in_chunks(timesteps, name, states):
+@pytest.mark.parametrize("name", ["floor, hard", "current", "arctan, current, hard"])
+def test_long_sequences_in_chunks(name, timesteps):
     call = Call.of(ALL[name], timesteps, 63)
-    check(call.with_states() if states else call, path, "cpu")
+    check(call.with_states() if timesteps == 40 else call, path, "cpu")
 
 
 @pytest.mark.parametrize("shape", [(4, 0), (0, 7), (0, 0)])
@@ -168,10 +164,16 @@ def test_moments_equal_those_of_float64(case, shift):
     torch.testing.assert_close(variance.double(), wide_variance, rtol=2e-6, atol=0)
 
 
-@pytest.mark.parametrize("name", ["integer", "arctan, current, hard", "binary, hard"])
-@pytest.mark.parametrize("timesteps", [3, 18])
-@pytest.mark.parametrize("case", CHANNELS)
-def test_sums_of_gradients_equal_those_of_float64(case, timesteps, name):
+@pytest.mark.parametrize(
+    ("case", "timesteps", "name"),
+    [
+        *[(case, 3, "integer") for case in CHANNELS],
+        *[(case, 18, "arctan, current, hard") for case in ("columns, odd", "one channel")],
+        ("columns, short runs", 2, "binary, hard"),
+        ("runs, odd", 17, "binary, hard"),
+    ],
+)
+def test_sums_of_gradients_equal_those_of_the_reference(case, timesteps, name):
     channels, inner, batch = CHANNELS[case]
     call = replace(
         Call.of(ALL[name], timesteps, channels * inner * batch).with_states(),
@@ -182,14 +184,9 @@ def test_sums_of_gradients_equal_those_of_float64(case, timesteps, name):
     mean = channelwise(channels, inner, -1, 1)
     found = call.backward_sums(path, mean)
     expected = call.backward_sums(plain, mean)
-    scale = elements_of(call) ** 0.5
     for mine, theirs in zip(found, expected, strict=True):
         assert mine.shape == (channels,)
-        torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-6 * scale)
-
-
-def elements_of(call: Call) -> int:
-    return call.x.numel()
+        torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-6 * call.x.numel() ** 0.5)
 
 
 def test_sums_of_nothing():
