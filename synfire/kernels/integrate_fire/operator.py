@@ -132,13 +132,14 @@ def integrate_fire_op(
     layout = layout_of(x)
     rows = flat(x, timesteps, layout)
     out = fake_like(x)  # not what the path makes: a view as output could not be changed in place
-    fired = path_for(rows).forward(
+    constants = Dynamics.decode(dynamics)
+    fired = path_for(rows, constants).forward(
         rows,
         flat_state(v, x, timesteps, layout, "initial membrane"),
         current_or_rest(i, x, timesteps, layout, has_current),
         as_channelwise(decay, decay_value, x, layout),
         as_channelwise(threshold, threshold_value, x, layout),
-        Dynamics.decode(dynamics),
+        constants,
         output_scale=output_scale,
         record=record,
         last_state=last_state,
@@ -218,7 +219,8 @@ def integrate_fire_backward_op(
     beta = as_channelwise(decay, decay_value, like, layout)
     theta = as_channelwise(threshold, threshold_value, like, layout)
     rows = flat(grad_out, timesteps, layout)
-    grads = path_for(rows).backward(
+    constants = Dynamics.decode(dynamics)
+    grads = path_for(rows, constants).backward(
         rows,
         flat_state(grad_v, like, timesteps, layout, "gradient of the membrane"),
         flat_state(grad_i, like, timesteps, layout, "gradient of the current"),
@@ -228,7 +230,7 @@ def integrate_fire_backward_op(
         current_or_rest(i, like, timesteps, layout, has_current),
         beta,
         theta,
-        Dynamics.decode(dynamics),
+        constants,
         output_scale=output_scale,
         parameters=decay is not None or threshold is not None,
     )
@@ -314,13 +316,14 @@ def integrate_fire_into_op(
     layout = torch.contiguous_format if form == "bits" else layout_of(x)
     rows = flat(x, timesteps, layout)
     target = out.reshape(timesteps, -1) if form == "bits" else flat(out, timesteps, layout)
-    fired = path_for(rows).forward(
+    constants = Dynamics.decode(dynamics)
+    fired = path_for(rows, constants).forward(
         rows,
         flat_state(v, x, timesteps, layout, "initial membrane"),
         current_or_rest(i, x, timesteps, layout, has_current),
         as_channelwise(decay, decay_value, x, layout),
         as_channelwise(threshold, threshold_value, x, layout),
-        Dynamics.decode(dynamics),
+        constants,
         output_scale=output_scale,
         form=form,
         last_state=last_state,

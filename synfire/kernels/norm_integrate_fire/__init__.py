@@ -96,7 +96,8 @@ def norm_integrate_fire_op(
     dtype, layout = state_dtype(x.dtype), layout_of(x)
     inner = channel_stride(x.shape, layout)
     rows = flat(x, timesteps, layout)
-    path = path_for(rows)
+    constants = Dynamics.decode(dynamics)
+    path = path_for(rows, constants)
     if mean is None or variance is None:
         used_mean, used_variance = path.moments(rows, x.shape[1], inner)
     else:  # an output may not alias an input
@@ -108,7 +109,7 @@ def norm_integrate_fire_op(
         current_or_rest(None, x, timesteps, layout, has_current),
         as_channelwise(None, decay, x, layout),
         as_channelwise(None, threshold, x, layout),
-        Dynamics.decode(dynamics),
+        constants,
         affine=_affine(
             used_mean, used_variance, _wide(weight, dtype), _wide(bias, dtype), eps, inner
         ),
@@ -146,7 +147,8 @@ def norm_integrate_fire_backward_op(
     dtype, layout = state_dtype(x.dtype), layout_of(x)
     inner = channel_stride(x.shape, layout)
     rows, grads = flat(x, timesteps, layout), flat(grad_out, timesteps, layout)
-    path = path_for(rows)
+    constants = Dynamics.decode(dynamics)
+    path = path_for(rows, constants)
     weight_now = _wide(weight, dtype)
     affine = _affine(mean, variance, weight_now, _wide(bias, dtype), eps, inner)
     neuron = (
@@ -154,7 +156,7 @@ def norm_integrate_fire_backward_op(
         current_or_rest(None, x, timesteps, layout, has_current),
         as_channelwise(None, decay, x, layout),
         as_channelwise(None, threshold, x, layout),
-        Dynamics.decode(dynamics),
+        constants,
     )
     first, second = path.backward_sums(
         grads, None, None, rows, *neuron,
