@@ -1,6 +1,6 @@
-from typing import Any
-
-Array = Any
+Values = tuple[int, int, int]
+Inputs = tuple[int, int, int, int, int, int, int]
+Results = tuple[int, int, int, int, int]
 
 class Dynamics:
     def __init__(
@@ -25,38 +25,66 @@ def limit_lanes(most: int) -> int: ...
 def integrate_fire_forward(
     dynamics: Dynamics,
     steps: int,
-    x: Array,
-    v0: Array | None,
-    i0: Array | None,
-    decay: Array,
-    decay_inner: int,
-    threshold: Array,
-    threshold_inner: int,
+    elements: int,
+    dtype: str,
+    x: int,
+    v0: int,
+    i0: int,
+    decay: Values,
+    threshold: Values,
+    scale: Values,
+    shift: Values,
     output_scale: float,
-    counts: Array,
-    v: Array,
-    i: Array | None,
+    form: str,
+    out: int,
+    record: int,
+    v: int,
+    i: int,
     threads: int,
 ) -> None: ...
 def integrate_fire_backward(
     dynamics: Dynamics,
     steps: int,
-    grad_counts: Array,
-    grad_v: Array,
-    grad_i: Array | None,
-    x: Array,
-    v0: Array | None,
-    i0: Array | None,
-    decay: Array,
-    decay_inner: int,
-    threshold: Array,
-    threshold_inner: int,
+    elements: int,
+    grad_dtype: str,
+    x_dtype: str,
+    current: bool,
+    inputs: Inputs,
+    decay: Values,
+    threshold: Values,
+    scale: Values,
+    shift: Values,
     output_scale: float,
-    grad_x: Array,
-    grad_v0: Array,
-    grad_i0: Array | None,
-    grad_decay: Array | None,
-    grad_threshold: Array | None,
+    epilogue: tuple[Values, Values, Values, Values],
+    results: Results,
+    threads: int,
+) -> None: ...
+def integrate_fire_backward_sums(
+    dynamics: Dynamics,
+    steps: int,
+    elements: int,
+    grad_dtype: str,
+    x_dtype: str,
+    current: bool,
+    inputs: Inputs,
+    decay: Values,
+    threshold: Values,
+    scale: Values,
+    shift: Values,
+    output_scale: float,
+    mean: Values,
+    sums: int,
+    products: int,
+    threads: int,
+) -> None: ...
+def moments(
+    elements: int,
+    channels: int,
+    inner: int,
+    dtype: str,
+    x: int,
+    mean: int,
+    variance: int,
     threads: int,
 ) -> None: ...
 def pack_bits(x: int, element: int, rows: int, n: int, packed: int, threads: int) -> None: ...

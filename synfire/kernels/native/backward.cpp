@@ -1,212 +1,262 @@
-#include <algorithm>
-#include <vector>
-
-#include "blocks.h"
-#include "bumps.h"
+#include "constants.h"
+#include "sums.h"
 
 namespace synfire {
 namespace {
 
-// The rectangle of one level. Where two windows meet the edge belongs to the upper one, so that
-// windows of width 1 tile [0, levels] once.
-template <typename V>
-SYNFIRE_INLINE V window(const Dynamics& dynamics, V u, V centre, float place, int level) {
-    const double half = dynamics.half_width;
-    const bool count = dynamics.unit_is_count;
-    const V low = count ? splat<V>(static_cast<float>(place - half)) : centre - static_cast<float>(half);
-    const V high = count ? splat<V>(static_cast<float>(place + half)) : centre + static_cast<float>(half);
-    const bool closed_low = level > 1 || dynamics.inclusive;
-    const bool closed_high = level == dynamics.levels && dynamics.inclusive;
-    const V zero = V{};
-    V slope = splat<V>(dynamics.height);
-    if (closed_low)
-        slope = u >= low ? slope : zero;
-    else
-        slope = u > low ? slope : zero;
-    if (closed_high)
-        slope = u <= high ? slope : zero;
-    else
-        slope = u < high ? slope : zero;
-    return slope;
+constexpr int64_t kTape = 16 * kBlock;   // membranes that a block keeps: they stay in the second cache
+constexpr int64_t kSmallestBlock = 128;  // elements, whatever the number of timesteps
+alignas(64) constexpr float kOnes[kMostLanes] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
+
+int64_t block_of(int64_t steps) {
+    int64_t block = kBlock;
+    while (block > kSmallestBlock && block * steps > kTape) block /= 2;
+    return block;
 }
 
-// The surrogate of ds/dh: one bump for each level. ``unit``: size and width are 1, so that nothing
-// is divided.
-template <Bump bump, bool unit, typename V>
-SYNFIRE_INLINE V count_derivative(const Dynamics& dynamics, V h, V threshold, V size) {
-    const V u = unit ? h : h / size;
-    V total = V{};
-    for (int level = 1; level <= dynamics.levels; ++level) {
-        const float place = static_cast<float>(level - 1) + dynamics.first_level();
-        const V centre = dynamics.unit_is_count ? splat<V>(place) : threshold * place;
-        if constexpr (bump == Bump::rectangle) {
-            total = total + window(dynamics, u, centre, place, level);
+// Backpropagation through time of one block after the other. What becomes of the gradient g_u of
+// each row is the affair of a sink: sink(t, first, n, g_u).
+class BackwardBlocks {
+public:
+    BackwardBlocks(const Dynamics& dynamics, const Backward& task)
+        : dynamics_(dynamics),
+          task_(task),
+          grad_{task.grad_kind, task.grad, task.steps, task.elements},
+          x_{task.x_kind, task.x, task.steps, task.elements},
+          constants_(dynamics, task),
+          block_(block_of(task.steps)),
+          parameters_(task.grad_decay != nullptr),
+          needs_counts_(dynamics.reset == Reset::hard ||
+                        (parameters_ && dynamics.reset == Reset::soft)),
+          room_(kTapeRow + (task.record ? 0 : 2 * task.steps + 1)) {}
+
+    template <typename Sink>
+    void run(int64_t begin, int64_t end, const Sink& sink) {
+        for (int64_t first = begin; first < end; first += block_)
+            run_block(first, std::min(block_, end - first), end, sink);
+    }
+
+    // x of a row as floats.
+    const float* x(int64_t t, int64_t first, int64_t n) {
+        const void* from = x_.at(t, first);
+        return read(x_.kind, from, from, n, room_.row(kX)).values;
+    }
+
+    // A constant of a sink, in one of four rooms.
+    Spread spread_over(const Channelwise& constant, int64_t first, int64_t n, int room) {
+        return spread(constant, first, n, room_.row(kSpread + room));
+    }
+    const Spread& scale() const { return constants_.scale(); }
+    float* free_row() { return room_.row(kFree); }
+
+private:
+    enum {
+        kV = BlockConstants<Backward>::kRows,
+        kI, kGradV, kGradI, kGradDecay, kGradThreshold, kGrad, kGradU, kSlopes, kCounts, kX, kFree,
+        kSpread,
+        kHeights = kSpread + 4,
+        kTapeRow
+    };
+
+    template <typename Sink>
+    void run_block(int64_t first, int64_t n, int64_t end, const Sink& sink) {
+        constants_.spread_over(first, n, room_);
+        if (task_.record)
+            heights_ = heights_of(dynamics_, constants_.get(), n, room_.row(kHeights));
+        else
+            charge(first, n);
+        float* grad_v = begin(task_.grad_v, first, n, kGradV);
+        float* grad_i = task_.current ? begin(task_.grad_i, first, n, kGradI) : nullptr;
+        if (parameters_) {
+            begin(nullptr, first, n, kGradDecay);
+            begin(nullptr, first, n, kGradThreshold);
+        }
+        for (int64_t t = task_.steps - 1; t >= 0; --t) {
+            const void* next = t > 0 ? grad_.at(t - 1, first) : first_row(first, end);
+            step_back(t, first, n, next, grad_v, grad_i);
+            sink(t, first, n, room_.row(kGradU));
+        }
+        finish(grad_v, first, n, task_.grad_v0);
+        finish(grad_i, first, n, task_.grad_i0);
+        finish(room_.row(kGradDecay), first, n, task_.grad_decay);
+        finish(room_.row(kGradThreshold), first, n, task_.grad_threshold);
+    }
+
+    // What the block after the one at ``first`` reads first.
+    const void* first_row(int64_t first, int64_t end) const {
+        const int64_t place = first + block_ < end ? first + block_ : first;
+        return task_.record ? grad_.at(task_.steps - 1, place) : x_.at(0, place);
+    }
+
+    float* charged(int64_t t) { return room_.row(kTapeRow + t); }
+    float* v_before(int64_t t) { return room_.row(kTapeRow + task_.steps + t); }
+
+    // Membranes of all timesteps, from the input.
+    void charge(int64_t first, int64_t n) {
+        float* v = begin(task_.v0, first, n, parameters_ ? kTapeRow + task_.steps : kV);
+        float* i = task_.current ? begin(task_.i0, first, n, kI) : nullptr;
+        for (int64_t t = 0; t < task_.steps; ++t) {
+            const void* next =
+                t + 1 < task_.steps ? x_.at(t + 1, first) : grad_.at(task_.steps - 1, first);
+            const Floats u = constants_.drive(x_, x_.at(t, first), next, n, room_);
+            float* v_after = parameters_ ? v_before(t + 1) : v;
+            integrate(dynamics_, constants_.get(),
+                      {n, u.values, u.next, v, v_after, i, nullptr, 1.0f, charged(t)});
+            v = v_after;
+        }
+    }
+
+    void step_back(int64_t t, int64_t first, int64_t n, const void* next, float* grad_v,
+                   float* grad_i) {
+        const Floats grad = read(grad_.kind, grad_.at(t, first), next, n, room_.row(kGrad));
+        StepBack step{};
+        step.n = n;
+        step.grad = grad.values;
+        step.next = grad.next;
+        step.scale = task_.output_scale;
+        if (task_.record) {
+            const int64_t row = (task_.elements + 7) / 8;
+            const uint8_t* bits = task_.record + t * row + first / 8;
+            step.masked = true;
+            unpack_flags(bits, heights_, n, room_.row(kSlopes));
+            if (needs_counts_)
+                unpack_flags(bits + task_.steps * row, {kOnes, 0}, n, room_.row(kCounts));
         } else {
-            const V distance = u - centre;
-            total = total + bump_at<bump>(unit ? distance : distance / dynamics.width) * dynamics.height;
+            step.charged = charged(t);
+            slopes_of(dynamics_, constants_.get(), step.charged, n, room_.row(kSlopes));
+            if (needs_counts_)
+                counts_of(dynamics_, constants_.get(), step.charged, n, room_.row(kCounts));
         }
-    }
-    return unit ? total : total / size;
-}
-
-template <bool unit, typename V>
-SYNFIRE_INLINE V count_derivative(const Dynamics& dynamics, V h, V threshold, V size) {
-    switch (dynamics.bump) {
-        case Bump::rectangle:
-            return count_derivative<Bump::rectangle, unit>(dynamics, h, threshold, size);
-        case Bump::arctan:
-            return count_derivative<Bump::arctan, unit>(dynamics, h, threshold, size);
-        case Bump::sigmoid:
-            return count_derivative<Bump::sigmoid, unit>(dynamics, h, threshold, size);
-        case Bump::fast_sigmoid:
-            return count_derivative<Bump::fast_sigmoid, unit>(dynamics, h, threshold, size);
-        case Bump::triangle:
-            return count_derivative<Bump::triangle, unit>(dynamics, h, threshold, size);
-        case Bump::gaussian:
-            break;
-    }
-    return count_derivative<Bump::gaussian, unit>(dynamics, h, threshold, size);
-}
-
-bool unit_bumps(const Dynamics& dynamics, const Parameter& threshold) {
-    const auto is_one = [](float value) { return value == 1.0f; };
-    return dynamics.width == 1.0f &&
-           (!dynamics.unit_is_count ||
-            std::all_of(threshold.values, threshold.values + threshold.channels, is_one));
-}
-
-template <typename V>
-SYNFIRE_INLINE V counts_of(V u, const Dynamics& dynamics) {
-    const float levels = static_cast<float>(dynamics.levels);
-    switch (dynamics.rounding) {
-        case Rounding::half_up:
-            return quantise<Rounding::half_up>(u, levels);
-        case Rounding::half_even:
-            return quantise<Rounding::half_even>(u, levels);
-        case Rounding::floor:
-            break;
-    }
-    return quantise<Rounding::floor>(u, levels);
-}
-
-// All timesteps of the elements first + j, j + 1, ...: as many as V has lanes. ``tape`` holds three
-// rows a timestep: the membrane before it, the charged one, the counts.
-template <typename V, Reset reset, bool unit>
-SYNFIRE_INLINE void propagate_at(const Dynamics& dynamics, const Backward& task,
-                                 const Constants& constants, float* tape, int64_t first,
-                                 int64_t j) {
-    const V decay = load<V>(constants.decay + j), gain = load<V>(constants.gain + j);
-    const V threshold = load<V>(constants.threshold + j);
-    const V size = dynamics.unit_is_count ? threshold : splat<V>(1.0f);
-    const float reset_value = dynamics.reset_value, current_decay = dynamics.current_decay;
-    const bool detach = dynamics.detach_reset || reset == Reset::none;
-    const bool filter = task.i0 != nullptr, parameters = task.grad_decay != nullptr;
-    const int64_t elements = task.elements, e = first + j, row = kLanes<V>;
-
-    V v = load_state<V>(task.v0, e), i = load_state<V>(task.i0, e);
-    for (int64_t t = 0; t < task.steps; ++t) {
-        float* rows = tape + 3 * row * t;
-        V drive = gain * load<V>(task.x + t * elements + e);
-        if (filter) drive = i = i * current_decay + drive;
-        const V h = decay * v + drive;
-        const V s = counts_of(h / threshold, dynamics);
-        store(rows, v);
-        store(rows + row, h);
-        store(rows + 2 * row, s);
-        v = after_reset<reset>(h, s, threshold, reset_value);
-    }
-
-    V grad_v = load<V>(task.grad_v + e), grad_i = load_state<V>(task.grad_i, e);
-    V grad_decay = V{}, grad_threshold = V{};
-    for (int64_t t = task.steps - 1; t >= 0; --t) {
-        const float* rows = tape + 3 * row * t;
-        const V h = load<V>(rows + row), s = load<V>(rows + 2 * row);
-        V grad_s = load<V>(task.grad_counts + t * elements + e) * task.output_scale;
-        V grad_h = grad_v;
-        if constexpr (reset == Reset::soft) {
-            grad_threshold = grad_threshold - grad_v * s;
-            if (!detach) grad_s = grad_s - threshold * grad_v;
+        step.slopes = room_.row(kSlopes);
+        step.counts = room_.row(kCounts);
+        step.grad_v = grad_v;
+        step.grad_i = grad_i;
+        step.grad_u = room_.row(kGradU);
+        if (parameters_) {
+            step.grad_decay = room_.row(kGradDecay);
+            step.grad_threshold = room_.row(kGradThreshold);
+            step.v_before = v_before(t);
+            const void* x = x_.at(t, first);
+            if (dynamics_.decay_input) step.u = constants_.drive(x_, x, x, n, room_).values;
         }
-        if constexpr (reset == Reset::hard) {
-            grad_h = s > V{} ? V{} : grad_v;
-            const V through_fire = (splat<V>(reset_value) - h) * grad_v;
-            if (!detach) grad_s = grad_s + (s <= 1.0f ? through_fire : V{});
-        }
-        const V slope = count_derivative<unit>(dynamics, h, threshold, size) * grad_s;
-        grad_h = grad_h + slope;
-        V drive = grad_h;
-        if (filter) {
-            drive = grad_h + grad_i;
-            grad_i = drive * current_decay;
-        }
-        if (parameters) {
-            const V ratio =
-                dynamics.unit_is_count ? h / threshold : splat<V>(dynamics.first_level());
-            grad_threshold = grad_threshold - slope * ratio;
-            grad_decay = grad_decay + grad_h * load<V>(rows);
-            if (dynamics.decay_input)
-                grad_decay = grad_decay - drive * load<V>(task.x + t * elements + e);
-        }
-        store(task.grad_x + t * elements + e, gain * drive);
-        grad_v = decay * grad_h;
+        propagate(dynamics_, constants_.get(), step);
     }
-    store(task.grad_v0 + e, grad_v);
-    if (filter) store(task.grad_i0 + e, grad_i);
-    if (parameters) {
-        store(task.grad_decay + e, grad_decay);
-        store(task.grad_threshold + e, grad_threshold);
+
+    float* begin(const float* state, int64_t first, int64_t n, int64_t row) {
+        float* to = room_.row(row);
+        state ? std::copy_n(state + first, n, to) : std::fill_n(to, n, 0.0f);
+        return to;
     }
-}
 
-template <typename V, Reset reset, bool unit>
-SYNFIRE_INLINE void propagate_block(const Dynamics& dynamics, const Backward& task,
-                                    const Constants& constants, float* tape, int64_t first,
-                                    int64_t n) {
-    int64_t j = 0;
-    for (; j + kLanes<V> <= n; j += kLanes<V>)
-        propagate_at<V, reset, unit>(dynamics, task, constants, tape, first, j);
-    for (; j < n; ++j) propagate_at<float, reset, unit>(dynamics, task, constants, tape, first, j);
-}
-
-template <typename V, Reset reset>
-SYNFIRE_INLINE void propagate_block(const Dynamics& dynamics, const Backward& task,
-                                    const Constants& constants, bool unit, float* tape,
-                                    int64_t first, int64_t n) {
-    unit ? propagate_block<V, reset, true>(dynamics, task, constants, tape, first, n)
-         : propagate_block<V, reset, false>(dynamics, task, constants, tape, first, n);
-}
-
-template <typename V>
-SYNFIRE_INLINE void propagate_lanes(const Dynamics& dynamics, const Backward& task,
-                                    const Constants& constants, bool unit, float* tape,
-                                    int64_t first, int64_t n) {
-    switch (dynamics.reset) {
-        case Reset::soft:
-            return propagate_block<V, Reset::soft>(dynamics, task, constants, unit, tape, first, n);
-        case Reset::hard:
-            return propagate_block<V, Reset::hard>(dynamics, task, constants, unit, tape, first, n);
-        case Reset::none:
-            return propagate_block<V, Reset::none>(dynamics, task, constants, unit, tape, first, n);
+    static void finish(const float* row, int64_t first, int64_t n, float* to) {
+        if (to) std::copy_n(row, n, to + first);
     }
-}
 
-SYNFIRE_FOR_LANES(propagate,
-                  (const Dynamics& dynamics, const Backward& task, const Constants& constants,
-                   bool unit, float* tape, int64_t first, int64_t n),
-                  (dynamics, task, constants, unit, tape, first, n))
+    const Dynamics& dynamics_;
+    const Backward& task_;
+    const TimeRows grad_, x_;
+    BlockConstants<Backward> constants_;
+    const int64_t block_;
+    const bool parameters_, needs_counts_;
+    Workspace room_;
+    Spread heights_{};
+};
+
+// Writes the gradient of x.
+class GradientSink {
+public:
+    GradientSink(const Backward& task, BackwardBlocks& blocks)
+        : task_(task),
+          blocks_(blocks),
+          streamed_(worth_streaming(task.grad_kind, task.steps * task.elements)) {}
+
+    void operator()(int64_t t, int64_t first, int64_t n, float* grad_u) const {
+        if (task_.gain.values) {
+            const float* x = blocks_.x(t, first, n);
+            linear(grad_u, x, spread(task_.gain, first, n, 0), spread(task_.slope, first, n, 1),
+                   spread(task_.centre, first, n, 2), spread(task_.offset, first, n, 3), n, grad_u);
+        } else if (task_.scale.values) {
+            times(grad_u, blocks_.scale(), n, grad_u);
+        }
+        const int64_t place = t * task_.elements + first;
+        write(static_cast<char*>(task_.grad_x) + bytes_of(task_.grad_kind) * place, n, grad_u);
+    }
+
+    bool streamed() const { return streamed_; }
+
+private:
+    Spread spread(const Channelwise& constant, int64_t first, int64_t n, int room) const {
+        return blocks_.spread_over(constant, first, n, room);
+    }
+
+    void write(char* to, int64_t n, const float* grad_x) const {
+        const void* from = grad_x;
+        if (task_.grad_kind != Kind::float32) {
+            void* narrowed = streamed_ ? static_cast<void*>(blocks_.free_row()) : to;
+            narrow(task_.grad_kind, grad_x, 1.0f, n, narrowed);
+            if (!streamed_) return;
+            from = narrowed;
+        }
+        const int64_t bytes = bytes_of(task_.grad_kind) * n;
+        if (streamed_)
+            stream(from, bytes, to);
+        else
+            std::memcpy(to, from, bytes);
+    }
+
+    const Backward& task_;
+    BackwardBlocks& blocks_;
+    const bool streamed_;
+};
+
+// Adds the gradient up, a channel at a time.
+class SumSink {
+public:
+    SumSink(const BackwardSums& task, BackwardBlocks& blocks, ChannelSums& sums)
+        : task_(task), blocks_(blocks), sums_(sums) {}
+
+    void operator()(int64_t t, int64_t first, int64_t n, float* grad_u) const {
+        const Spread centre = blocks_.spread_over(task_.mean, first, n, 0);
+        times_centred(grad_u, blocks_.x(t, first, n), centre, n, blocks_.free_row());
+        sums_.add(grad_u, blocks_.free_row(), first, n);
+    }
+
+private:
+    const BackwardSums& task_;
+    BackwardBlocks& blocks_;
+    ChannelSums& sums_;
+};
+
+std::vector<BackwardBlocks> workers_for(const Dynamics& dynamics, const Backward& task, int threads) {
+    std::vector<BackwardBlocks> workers;
+    for (int worker = 0; worker < threads; ++worker) workers.emplace_back(dynamics, task);
+    return workers;
+}
 
 }  // namespace
 
 void run(const Dynamics& dynamics, const Backward& task, int threads) {
-    const int parts = parts_for(task, threads);
-    const bool unit = unit_bumps(dynamics, task.threshold);
-    std::vector<std::vector<float>> tapes(parts, std::vector<float>(3 * kMostLanes * task.steps));
-    in_parts(task.elements, parts, [&](int part, int64_t begin, int64_t end) {
-        Constants constants;
-        each_block(dynamics, task, begin, end, constants, [&](int64_t first, int64_t n) {
-            propagate(dynamics, task, constants, unit, tapes[part].data(), first, n);
-        });
+    threads = threads_for(task.elements, task.steps * task.elements, threads);
+    std::vector<BackwardBlocks> workers = workers_for(dynamics, task, threads);
+    each_range(task.elements, threads, [&](int worker, int64_t begin, int64_t end) {
+        const GradientSink sink(task, workers[worker]);
+        workers[worker].run(begin, end, sink);
+        if (sink.streamed()) end_of_stream();
     });
+}
+
+void run(const Dynamics& dynamics, const BackwardSums& task, int threads) {
+    const Backward& backward = task.backward;
+    threads = threads_for(backward.elements, backward.steps * backward.elements, threads);
+    std::vector<BackwardBlocks> workers = workers_for(dynamics, backward, threads);
+    PartialSums partial(backward.elements, backward.steps, task.mean.channels, task.mean.inner);
+    partial.run(threads, [&](int worker, int64_t begin, int64_t end, ChannelSums& sums) {
+        workers[worker].run(begin, end, SumSink(task, workers[worker], sums));
+    });
+    for (int64_t channel = 0; channel < task.mean.channels; ++channel) {
+        task.sums[channel] = static_cast<float>(partial.first(channel));
+        task.products[channel] = static_cast<float>(partial.second(channel));
+    }
 }
 
 }  // namespace synfire

@@ -1,9 +1,11 @@
-// What both directions share: one timestep of a neuron, constants spread over the elements of a
-// block, and ranges of blocks in threads.
+// Blocks of elements, which are small enough to stay in the first caches over all timesteps, and
+// what spreads over them: constants of channels, and threads.
 #pragma once
 
 #include <algorithm>
 #include <cstdint>
+#include <memory>
+#include <vector>
 
 #include "integrate_fire.h"
 #include "lanes.h"
@@ -11,88 +13,80 @@
 
 namespace synfire {
 
-constexpr int64_t kBlock = 512;             // elements whose constants are spread at a time
-constexpr int64_t kWorthThreads = 1 << 16;  // fewer inputs are done before a thread has started
+constexpr int64_t kBlock = 1024;            // elements; 4 KiB a row
+constexpr int64_t kRow = kBlock + 32;       // floats from one row of a workspace to the next
+constexpr int64_t kWorthThreads = 1 << 16;  // fewer inputs are done before a thread has woken
+constexpr int kPartsOfAThread = 4;          // so that a thread that comes late has less to do
 
-struct Constants {
-    float decay[kBlock], gain[kBlock], threshold[kBlock];
+// The constant of element j of a block: values[j], or values[j % 16] where all are the same.
+struct Spread {
+    const float* values;
+    int64_t mask;
+
+    template <typename V>
+    SYNFIRE_INLINE V at(int64_t j) const {
+        return load<V>(values + (j & mask));
+    }
 };
 
-inline void spread(const Parameter& parameter, int64_t first, int64_t n, float* out) {
-    if (parameter.channels == 1) {
-        std::fill_n(out, n, parameter.values[0]);
-        return;
+// Spreads over the elements first..first+n, in a room for kRow floats.
+Spread spread(const Channelwise& constant, int64_t first, int64_t n, float* room);
+
+// TimeRows of kBlock floats, each on lines of the cache of its own.
+class Workspace {
+public:
+    explicit Workspace(int64_t rows) : room_(new float[rows * kRow + kMostLanes]) {}
+
+    float* row(int64_t index) {
+        const auto address = reinterpret_cast<uintptr_t>(room_.get());
+        return room_.get() + (-address & 63) / sizeof(float) + index * kRow;
     }
-    int64_t channel = (first / parameter.inner) % parameter.channels;
-    int64_t left = parameter.inner - first % parameter.inner;
-    for (int64_t done = 0; done < n;) {
-        const int64_t run = std::min(left, n - done);
-        std::fill_n(out + done, run, parameter.values[channel]);
-        done += run;
-        left = parameter.inner;
-        channel = channel + 1 == parameter.channels ? 0 : channel + 1;
+
+private:
+    std::unique_ptr<float[]> room_;
+};
+
+inline int64_t bytes_of(Kind kind) { return kind == Kind::float32 ? 4 : 2; }
+
+// The rows [steps, elements] of a tensor.
+struct TimeRows {
+    Kind kind;
+    const void* data;
+    int64_t steps, elements;
+
+    const void* at(int64_t step, int64_t element) const {
+        return static_cast<const char*>(data) + bytes_of(kind) * (step * elements + element);
     }
-}
-
-template <typename Task>
-void spread(const Dynamics& dynamics, const Task& task, int64_t first, int64_t n,
-            Constants& constants) {
-    spread(task.decay, first, n, constants.decay);
-    spread(task.threshold, first, n, constants.threshold);
-    for (int64_t j = 0; j < n; ++j)
-        constants.gain[j] = dynamics.decay_input ? 1.0f - constants.decay[j] : dynamics.input_gain;
-}
-
-template <typename V>
-SYNFIRE_INLINE V load_state(const float* state, int64_t element) {
-    return state ? load<V>(state + element) : V{};
-}
-
-template <Rounding rounding, typename V>
-SYNFIRE_INLINE V quantise(V u, float levels) {
-    const V clipped = clip(u, V{}, splat<V>(levels));
-    if constexpr (rounding == Rounding::half_even) return nearest_integer(clipped);
-    // Half up: with 1/2 itself, the sum of the number just below 1/2 would round up to 1.
-    constexpr float below_half = 0x1.fffffep-2f;
-    const V poison = clipped - clipped;  // zero, or the NaN that truncation would lose
-    return truncate(rounding == Rounding::half_up ? clipped + below_half : clipped) + poison;
-}
-
-template <Reset reset, typename V>
-SYNFIRE_INLINE V after_reset(V h, V s, V threshold, float reset_value) {
-    if constexpr (reset == Reset::soft) return h - threshold * s;
-    if constexpr (reset == Reset::hard) return s > V{} ? splat<V>(reset_value) : h;
-    return h;
-}
+};
 
 // Calls work(part, begin, end) for ``parts`` ranges of whole blocks, each in a thread of its own
 // where one can be had.
 template <typename Work>
 void in_parts(int64_t elements, int parts, const Work& work) {
     const int64_t blocks = (elements + kBlock - 1) / kBlock;
-    in_threads(parts, [&](int part) {
+    share(parts, parts, [&](int part, int) {
         work(part, blocks * part / parts * kBlock,
              std::min(elements, blocks * (part + 1) / parts * kBlock));
     });
 }
 
-template <typename Task>
-int parts_for(const Task& task, int threads) {
-    if (task.steps * task.elements < kWorthThreads) return 1;
-    const int64_t blocks = (task.elements + kBlock - 1) / kBlock;
+// How many threads are worth it; ``inputs`` are the elements of all timesteps.
+inline int threads_for(int64_t elements, int64_t inputs, int threads) {
+    const int64_t blocks = (elements + kBlock - 1) / kBlock;
+    if (inputs < kWorthThreads) return 1;
     return static_cast<int>(std::max<int64_t>(1, std::min<int64_t>(threads, blocks)));
 }
 
-// Calls block(first, n) for each block of a range, with its constants spread.
-template <typename Task, typename Work>
-void each_block(const Dynamics& dynamics, const Task& task, int64_t begin, int64_t end,
-                Constants& constants, const Work& work) {
-    const bool same_everywhere = task.decay.channels == 1 && task.threshold.channels == 1;
-    for (int64_t first = begin; first < end; first += kBlock) {
-        const int64_t n = std::min(kBlock, end - first);
-        if (first == begin || !same_everywhere) spread(dynamics, task, first, n, constants);
-        work(first, n);
-    }
+// The same as in_parts for work(worker, begin, end), in more parts than threads.
+template <typename Work>
+void each_range(int64_t elements, int threads, const Work& work) {
+    if (threads == 1) return work(0, 0, elements);
+    const int64_t blocks = (elements + kBlock - 1) / kBlock;
+    const int parts = static_cast<int>(std::min<int64_t>(blocks, threads * kPartsOfAThread));
+    share(parts, threads, [&](int part, int worker) {
+        work(worker, blocks * part / parts * kBlock,
+             std::min(elements, blocks * (part + 1) / parts * kBlock));
+    });
 }
 
 }  // namespace synfire

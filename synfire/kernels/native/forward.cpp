@@ -1,135 +1,105 @@
-#include <initializer_list>
-#include <stdexcept>
-
-#include "blocks.h"
+#include "constants.h"
 
 namespace synfire {
 namespace {
 
-constexpr int kMostLevels = 1 << 20;  // far below where nearest_integer ends
-
-template <typename Enum>
-Enum parse(const std::string& kind, const std::string& name,
-           std::initializer_list<const char*> names) {
-    int index = 0;
-    for (const char* candidate : names) {
-        if (name == candidate) return static_cast<Enum>(index);
-        ++index;
+class ForwardBlocks {
+public:
+    ForwardBlocks(const Dynamics& dynamics, const Forward& task)
+        : dynamics_(dynamics),
+          task_(task),
+          x_{task.kind, task.x, task.steps, task.elements},
+          constants_(dynamics, task),
+          room_(kRows) {
+        const bool floats = task.form == Form::floats;
+        const bool in_place = floats && task.kind == Kind::float32;
+        needs_fired_ = task.record && dynamics.reset == Reset::hard;
+        streamed_ = floats && worth_streaming(task.kind, task.steps * task.elements);
+        scaled_early_ = in_place && !needs_fired_;
+        direct_ = scaled_early_ && !streamed_;
     }
-    throw std::invalid_argument("the native kernel knows no " + kind + " '" + name + "'");
-}
 
-// All timesteps of the elements first + j, j + 1, ...: as many as V has lanes.
-template <typename V, Rounding rounding, Reset reset, bool filter>
-SYNFIRE_INLINE void integrate_at(const Dynamics& dynamics, const Forward& task,
-                                 const Constants& constants, int64_t first, int64_t j) {
-    const V decay = load<V>(constants.decay + j), gain = load<V>(constants.gain + j);
-    const V threshold = load<V>(constants.threshold + j);
-    const float levels = static_cast<float>(dynamics.levels), scale = task.output_scale;
-    const float reset_value = dynamics.reset_value, current_decay = dynamics.current_decay;
-    const int64_t elements = task.elements;
-    V v = load_state<V>(task.v0, first + j);
-    V i = filter ? load<V>(task.i0 + first + j) : V{};
-    const float* x = task.x + first + j;
-    float* counts = task.counts + first + j;
-    for (int64_t t = 0; t < task.steps; ++t, x += elements, counts += elements) {
-        V drive = gain * load<V>(x);
-        if constexpr (filter) drive = i = i * current_decay + drive;
-        const V h = decay * v + drive;
-        const V s = quantise<rounding>(h / threshold, levels);
-        v = after_reset<reset>(h, s, threshold, reset_value);
-        store(counts, s * scale);
+    // All timesteps of the elements first..first+n; ``end`` is where the last block ends.
+    void run(int64_t first, int64_t n, int64_t end) {
+        constants_.spread_over(first, n, room_);
+        float* v = begin(task_.v0, first, n, room_.row(kV));
+        float* i = task_.i0 ? begin(task_.i0, first, n, room_.row(kI)) : nullptr;
+        for (int64_t t = 0; t < task_.steps; ++t) {
+            const void* x = x_.at(t, first);
+            const void* next = t + 1 < task_.steps    ? x_.at(t + 1, first)
+                               : first + kBlock < end ? x_.at(0, first + kBlock)
+                                                      : x;
+            const Floats u = constants_.drive(x_, x, next, n, room_);
+            float* counts = direct_ ? static_cast<float*>(task_.out) + t * task_.elements + first
+                                    : room_.row(kCounts);
+            float* charged = task_.record ? room_.row(kCharged) : nullptr;
+            integrate(dynamics_, constants_.get(),
+                      {n, u.values, u.next, v, v, i, counts,
+                       scaled_early_ ? task_.output_scale : 1.0f, charged});
+            if (task_.record) record(t, first, n);
+            if (!direct_) write(t, first, n, counts);
+        }
+        if (task_.v) std::copy_n(v, n, task_.v + first);
+        if (task_.i) std::copy_n(i, n, task_.i + first);
     }
-    store(task.v + first + j, v);
-    if constexpr (filter) store(task.i + first + j, i);
-}
 
-template <typename V, Rounding rounding, Reset reset, bool filter>
-SYNFIRE_INLINE void integrate_block(const Dynamics& dynamics, const Forward& task,
-                                    const Constants& constants, int64_t first, int64_t n) {
-    int64_t j = 0;
-    for (; j + kLanes<V> <= n; j += kLanes<V>)
-        integrate_at<V, rounding, reset, filter>(dynamics, task, constants, first, j);
-    for (; j < n; ++j)
-        integrate_at<float, rounding, reset, filter>(dynamics, task, constants, first, j);
-}
+    bool streamed() const { return streamed_; }
 
-template <typename V, Rounding rounding, Reset reset>
-SYNFIRE_INLINE void integrate_block(const Dynamics& dynamics, const Forward& task,
-                                    const Constants& constants, int64_t first, int64_t n) {
-    task.i0 ? integrate_block<V, rounding, reset, true>(dynamics, task, constants, first, n)
-            : integrate_block<V, rounding, reset, false>(dynamics, task, constants, first, n);
-}
+private:
+    enum { kV = BlockConstants<Forward>::kRows, kI, kCounts, kCharged, kSlopes, kRows };
 
-template <typename V, Rounding rounding>
-SYNFIRE_INLINE void integrate_block(const Dynamics& dynamics, const Forward& task,
-                                    const Constants& constants, int64_t first, int64_t n) {
-    switch (dynamics.reset) {
-        case Reset::soft:
-            return integrate_block<V, rounding, Reset::soft>(dynamics, task, constants, first, n);
-        case Reset::hard:
-            return integrate_block<V, rounding, Reset::hard>(dynamics, task, constants, first, n);
-        case Reset::none:
-            return integrate_block<V, rounding, Reset::none>(dynamics, task, constants, first, n);
+    static float* begin(const float* state, int64_t first, int64_t n, float* row) {
+        state ? std::copy_n(state + first, n, row) : std::fill_n(row, n, 0.0f);
+        return row;
     }
-}
 
-template <typename V>
-SYNFIRE_INLINE void integrate_lanes(const Dynamics& dynamics, const Forward& task,
-                                    const Constants& constants, int64_t first, int64_t n) {
-    switch (dynamics.rounding) {
-        case Rounding::half_up:
-            return integrate_block<V, Rounding::half_up>(dynamics, task, constants, first, n);
-        case Rounding::half_even:
-            return integrate_block<V, Rounding::half_even>(dynamics, task, constants, first, n);
-        case Rounding::floor:
-            return integrate_block<V, Rounding::floor>(dynamics, task, constants, first, n);
+    int64_t bytes_of_bits() const { return (task_.elements + 7) / 8; }
+
+    void record(int64_t t, int64_t first, int64_t n) {
+        uint8_t* bits = task_.record + t * bytes_of_bits() + first / 8;
+        slopes_of(dynamics_, constants_.get(), room_.row(kCharged), n, room_.row(kSlopes));
+        pack_nonzero(room_.row(kSlopes), n, bits);
+        if (needs_fired_)
+            pack_positive(room_.row(kCounts), n, bits + task_.steps * bytes_of_bits());
     }
-}
 
-SYNFIRE_FOR_LANES(integrate,
-                  (const Dynamics& dynamics, const Forward& task, const Constants& constants,
-                   int64_t first, int64_t n),
-                  (dynamics, task, constants, first, n))
+    void write(int64_t t, int64_t first, int64_t n, float* counts) {
+        const int64_t place = t * task_.elements + first;
+        uint8_t* bytes = static_cast<uint8_t*>(task_.out);
+        if (task_.form == Form::bytes) return to_bytes(counts, n, bytes + place);
+        if (task_.form == Form::bits)
+            return pack_positive(counts, n, bytes + t * bytes_of_bits() + first / 8);
+        const float scale = scaled_early_ ? 1.0f : task_.output_scale;
+        if (task_.kind == Kind::float32) {
+            float* out = static_cast<float*>(task_.out) + place;
+            if (!streamed_) return scaled(counts, scale, n, out);
+            if (!scaled_early_) scaled(counts, scale, n, counts);
+            return stream(counts, 4 * n, out);
+        }
+        uint16_t* out = static_cast<uint16_t*>(task_.out) + place;
+        if (!streamed_) return narrow(task_.kind, counts, scale, n, out);
+        narrow(task_.kind, counts, scale, n, room_.row(kSlopes));
+        stream(room_.row(kSlopes), 2 * n, out);
+    }
+
+    const Dynamics& dynamics_;
+    const Forward& task_;
+    TimeRows x_;
+    BlockConstants<Forward> constants_;
+    Workspace room_;
+    bool needs_fired_, streamed_, scaled_early_, direct_;
+};
 
 }  // namespace
 
-Dynamics::Dynamics(int levels, const std::string& rounding, const std::string& reset,
-                   double reset_value, bool detach_reset, double input_gain, bool decay_input,
-                   double current_decay, const std::string& surrogate, double width, double scale,
-                   bool inclusive, const std::string& unit)
-    : levels(levels < 1 || levels > kMostLevels
-                 ? throw std::invalid_argument("levels must lie in 1..2^20")
-                 : levels),
-      rounding(parse<Rounding>("rounding", rounding, {"half_up", "half_even", "floor"})),
-      reset(parse<Reset>("reset", reset, {"soft", "hard", "none"})),
-      reset_value(static_cast<float>(reset_value)),
-      detach_reset(detach_reset),
-      input_gain(static_cast<float>(input_gain)),
-      decay_input(decay_input),
-      current_decay(static_cast<float>(current_decay)),
-      bump(parse<Bump>("surrogate", surrogate,
-                       {"rectangle", "arctan", "sigmoid", "fast_sigmoid", "triangle", "gaussian"})),
-      width(static_cast<float>(width)),
-      half_width(width / 2),
-      height(static_cast<float>(scale / width)),
-      inclusive(inclusive),
-      unit_is_count(parse<int>("unit", unit, {"membrane", "count"}) == 1) {}
-
-int lanes() { return lanes_in_use(); }
-
-int limit_lanes(int most) {
-    int lanes = widest_lanes();
-    while (lanes > most && lanes > kLanes<Lanes4>) lanes /= 2;
-    return lanes_in_use() = lanes;
-}
-
 void run(const Dynamics& dynamics, const Forward& task, int threads) {
-    in_parts(task.elements, parts_for(task, threads), [&](int, int64_t begin, int64_t end) {
-        Constants constants;
-        each_block(dynamics, task, begin, end, constants, [&](int64_t first, int64_t n) {
-            integrate(dynamics, task, constants, first, n);
-        });
+    threads = threads_for(task.elements, task.steps * task.elements, threads);
+    std::vector<ForwardBlocks> workers;
+    for (int worker = 0; worker < threads; ++worker) workers.emplace_back(dynamics, task);
+    each_range(task.elements, threads, [&](int worker, int64_t begin, int64_t end) {
+        for (int64_t first = begin; first < end; first += kBlock)
+            workers[worker].run(first, std::min(kBlock, end - first), end);
+        if (workers[worker].streamed()) end_of_stream();
     });
 }
 

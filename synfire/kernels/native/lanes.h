@@ -12,22 +12,22 @@
 namespace synfire {
 
 using Lanes4 = float __attribute__((vector_size(16)));   // on every processor
-using Lanes8 = float __attribute__((vector_size(32)));   // AVX2
-using Lanes16 = float __attribute__((vector_size(64)));  // AVX-512
+using Lanes8 = float __attribute__((vector_size(32)));   // AVX2 with F16C
+using Lanes16 = float __attribute__((vector_size(64)));  // AVX-512 F and BW
 
 template <typename V>
 constexpr int64_t kLanes = sizeof(V) / sizeof(float);
 constexpr int64_t kMostLanes = kLanes<Lanes16>;
 
-template <typename V>
-SYNFIRE_INLINE V load(const float* from) {
+template <typename V, typename T>
+SYNFIRE_INLINE V load(const T* from) {
     V v;
     std::memcpy(&v, from, sizeof v);
     return v;
 }
 
-template <typename V>
-SYNFIRE_INLINE void store(float* to, V v) {
+template <typename V, typename T>
+SYNFIRE_INLINE void store(T* to, V v) {
     std::memcpy(to, &v, sizeof v);
 }
 
@@ -36,8 +36,23 @@ SYNFIRE_INLINE V splat(float value) {
     return V{} + value;
 }
 
+// Asks for the line of an address, which need not be valid.
+SYNFIRE_INLINE void prefetch(const void* address) { __builtin_prefetch(address, 0, 3); }
+
 template <typename V>
 using Integers = std::conditional_t<std::is_same_v<V, float>, int32_t, decltype(V{} < V{})>;
+
+// As many values of another type as V has lanes.
+template <typename T, typename V>
+struct LanesOf {
+    typedef T type __attribute__((vector_size(sizeof(T) * kLanes<V>)));
+};
+template <typename T>
+struct LanesOf<T, float> {
+    using type = T;
+};
+template <typename T, typename V>
+using Like = typename LanesOf<T, V>::type;
 
 template <typename To, typename From>
 SYNFIRE_INLINE To convert(From x) {
@@ -47,19 +62,18 @@ SYNFIRE_INLINE To convert(From x) {
         return __builtin_convertvector(x, To);
 }
 
-// Cuts the fraction off; of a small number.
-template <typename V>
-SYNFIRE_INLINE V truncate(V x) {
-    return convert<V>(convert<Integers<V>>(x));
+template <typename To, typename From>
+SYNFIRE_INLINE To as_bits(From x) {
+    static_assert(sizeof(To) == sizeof(From));
+    To y;
+    std::memcpy(&y, &x, sizeof y);
+    return y;
 }
 
 // 2^n of an integer n in the range of normal numbers.
 template <typename V>
 SYNFIRE_INLINE V power_of_two(V n) {
-    const Integers<V> bits = (convert<Integers<V>>(n) + 127) * (1 << 23);
-    V power;
-    std::memcpy(&power, &bits, sizeof power);
-    return power;
+    return as_bits<V>((convert<Integers<V>>(n) + 127) * (1 << 23));
 }
 
 template <typename V>
@@ -74,18 +88,24 @@ SYNFIRE_INLINE V magnitude(V x) {
 }
 
 // The nearest integer, ties to even, for |x| < 2^22, in two additions: 1.5 * 2^23 is so large that
-// a sum with it has no fraction bits.
+// a sum with it has no fraction bits. NaN stays NaN.
 template <typename V>
 SYNFIRE_INLINE V nearest_integer(V x) {
     const float magic = 12582912.0f;
     return (x + magic) - magic;
 }
 
+template <typename V>
+SYNFIRE_INLINE V round_down(V x) {
+    const V nearest = nearest_integer(x);
+    return nearest > x ? nearest - 1.0f : nearest;
+}
+
 inline int widest_lanes() {
 #if defined(__x86_64__)
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw"))
         return kLanes<Lanes16>;
-    if (__builtin_cpu_supports("avx2")) return kLanes<Lanes8>;
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("f16c")) return kLanes<Lanes8>;
 #endif
     return kLanes<Lanes4>;
 }
@@ -96,23 +116,27 @@ inline std::atomic<int>& lanes_in_use() {
     return lanes;
 }
 
-// Defines ``name`` as what the template ``name##_lanes<V>`` does with the lanes in use. No variant
-// may contract a product and a sum (-ffp-contract=off): that would round once where the reference
-// rounds twice.
+// SYNFIRE_FOR_LANES defines ``name`` as what the template ``name##_lanes<V>`` does with the lanes in
+// use, SYNFIRE_CHOOSE_LANES as one of name_16, name_8 and name_4. No variant may contract a product
+// and a sum (-ffp-contract=off): that would round once where the reference rounds twice.
 #if defined(__x86_64__)
-#define SYNFIRE_FOR_LANES(name, parameters, arguments)                                           \
-    __attribute__((target("avx512f,avx512bw"))) void name##_16 parameters {                      \
-        name##_lanes<Lanes16> arguments;                                                         \
-    }                                                                                            \
-    __attribute__((target("avx2"))) void name##_8 parameters { name##_lanes<Lanes8> arguments; } \
-    void name##_4 parameters { name##_lanes<Lanes4> arguments; }                                 \
-    void name parameters {                                                                       \
-        const int lanes = lanes_in_use();                                                        \
-        if (lanes == kLanes<Lanes16>) return name##_16 arguments;                                \
-        if (lanes == kLanes<Lanes8>) return name##_8 arguments;                                  \
-        name##_4 arguments;                                                                      \
+#define SYNFIRE_TARGET_16 __attribute__((target("avx512f,avx512bw,f16c")))
+#define SYNFIRE_TARGET_8 __attribute__((target("avx2,f16c")))
+#define SYNFIRE_CHOOSE_LANES(name, parameters, arguments)         \
+    void name parameters {                                        \
+        const int lanes = lanes_in_use();                         \
+        if (lanes == kLanes<Lanes16>) return name##_16 arguments; \
+        if (lanes == kLanes<Lanes8>) return name##_8 arguments;   \
+        name##_4 arguments;                                       \
     }
+#define SYNFIRE_FOR_LANES(name, parameters, arguments)                                          \
+    SYNFIRE_TARGET_16 static void name##_16 parameters { name##_lanes<Lanes16> arguments; }     \
+    SYNFIRE_TARGET_8 static void name##_8 parameters { name##_lanes<Lanes8> arguments; }        \
+    static void name##_4 parameters { name##_lanes<Lanes4> arguments; }                         \
+    SYNFIRE_CHOOSE_LANES(name, parameters, arguments)
 #else
+#define SYNFIRE_CHOOSE_LANES(name, parameters, arguments) \
+    void name parameters { name##_4 arguments; }
 #define SYNFIRE_FOR_LANES(name, parameters, arguments) \
     void name parameters { name##_lanes<Lanes4> arguments; }
 #endif

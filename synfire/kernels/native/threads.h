@@ -1,28 +1,17 @@
-// Work in threads that live as long as the call: no runtime of our own beside torch's.
+// Work in the threads of the pool: no runtime of our own beside torch's.
 #pragma once
 
 #include <algorithm>
 #include <cstdint>
-#include <system_error>
-#include <thread>
-#include <vector>
+
+#include "pool.h"
 
 namespace synfire {
 
-// Calls work(part) for each part, all but the first in a thread of its own where one can be had.
+// Calls work(part) for each part, at most ``parts`` of them at a time.
 template <typename Work>
 void in_threads(int parts, const Work& work) {
-    std::vector<std::thread> others;
-    others.reserve(parts);
-    for (int part = 1; part < parts; ++part) {
-        try {
-            others.emplace_back(work, part);
-        } catch (const std::system_error&) {  // the system grants no more threads
-            work(part);
-        }
-    }
-    work(0);
-    for (std::thread& thread : others) thread.join();
+    share(parts, parts, [&](int part, int) { work(part); });
 }
 
 // Calls work(begin, end) for even ranges of ``items``, none but the last of them ragged: all others

@@ -1,0 +1,55 @@
+// One timestep of a block of at most kBlock elements, all in the first cache; both directions.
+#pragma once
+
+#include "blocks.h"
+
+namespace synfire {
+
+// decay, the gain of the input, threshold; ``unit``: all thresholds are 1, nothing is divided.
+struct Constants {
+    Spread decay, gain, threshold;
+    bool unit;
+};
+
+// v may be the same as v_after; null results are not written.
+struct Step {
+    int64_t n;
+    const float* u;
+    const void* next;  // of u, asked for meanwhile
+    const float* v;
+    float* v_after;
+    float* i;  // before and after
+    float* counts;
+    float scale;  // of the counts
+    float* charged;
+};
+void integrate(const Dynamics& dynamics, const Constants& constants, const Step& step);
+
+void counts_of(const Dynamics& dynamics, const Constants& constants, const float* charged,
+               int64_t n, float* counts);
+
+// The surrogate of d count / d charged.
+void slopes_of(const Dynamics& dynamics, const Constants& constants, const float* charged,
+               int64_t n, float* slopes);
+
+// What slopes_of gives where the one window of a rectangle passes.
+Spread heights_of(const Dynamics& dynamics, const Constants& constants, int64_t n, float* room);
+
+struct StepBack {
+    int64_t n;
+    const float* grad;  // of counts * scale
+    const void* next;
+    float scale;
+    const float* slopes;
+    bool masked;           // a slope of zero lets nothing pass, not even NaN
+    const float* counts;   // null where nothing depends on them
+    const float* charged;  // null where nothing depends on them
+    float *grad_v, *grad_i;
+    float* grad_u;
+    // For the gradients of decay and threshold; null without:
+    const float *v_before, *u;
+    float *grad_decay, *grad_threshold;
+};
+void propagate(const Dynamics& dynamics, const Constants& constants, const StepBack& step);
+
+}  // namespace synfire
