@@ -54,6 +54,7 @@ docs: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks.page
 
 wheel: $(VENV)/.dev
 	$(BIN)/python tools/build_wheel.py

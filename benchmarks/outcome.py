@@ -49,6 +49,11 @@ class Target:
         """Whether the bound is kept; an absent figure (NaN) never is."""
         return self.measured <= self.bound if self.at_most else self.measured >= self.bound
 
+    @property
+    def bounds(self) -> str:
+        """The bound in words: ``>= 65 % of the roof``."""
+        return f"{'<=' if self.at_most else '>='} {self.bound:g} {self.unit}"
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -114,17 +119,20 @@ def targets_of(content: Mapping[str, Any]) -> list[Target]:
 
 
 def table_of_targets(targets: Iterable[Target]) -> str:
-    """The table of targets in plain text, one line each."""
-    lines = [f"{'where':18}{'measure':74}{'target':>16}{'measured':>11}"]
-    for target in targets:
-        sign = "<=" if target.at_most else ">="
-        bound = f"{sign} {target.bound:g} {target.unit}"
-        verdict = "met" if target.met else "MISSED"
+    """The table of targets in plain text, one line each, and a line for each note."""
+    rows = list(targets)
+    where, measure = (
+        max([len(getattr(row, column)) for row in rows] + [len(column)]) + 2
+        for column in ("where", "measure")
+    )
+    lines = [f"{'where':{where}}{'measure':{measure}}{'target':>22}{'measured':>11}"]
+    for row in rows:
         lines.append(
-            f"{target.where:18}{target.measure:74}{bound:>16}{target.measured:11.4g}  {verdict}"
+            f"{row.where:{where}}{row.measure:{measure}}{row.bounds:>22}{row.measured:11.4g}"
+            f"  {'met' if row.met else 'MISSED'}"
         )
-        if target.note:
-            lines.append(f"{'':18}({target.note})")
+        if row.note:
+            lines.append(f"{'':{where}}({row.note})")
     return "\n".join(lines)
 
 
