@@ -72,10 +72,9 @@ def kept(block: nn.Module, timesteps: int, dtype: torch.dtype, packed: bool = Fa
             count = kept_bytes(forward)
     else:
         count = kept_bytes(forward)
+    # Small in any real net: the statistics of the norm, and autocast's copies of both weights.
+    statistics = 2 * 4 * CHANNELS
     weights = 0 if dtype == torch.float32 else 2 * behind.weight.numel() * x.element_size()
-    statistics = (
-        4 * 4 * CHANNELS
-    )  # and autocast's copies of the weights: both small in any real net
     return (count - weights - statistics) / x.numel()
 
 
