@@ -7,6 +7,8 @@ checked bit for bit before they are timed; half precision rounds, so its counts 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -25,6 +27,8 @@ from benchmarks.harness import (
     same_counts,
 )
 from synfire.kernels import explain, use
+from synfire.kernels.integer_conv import integer_conv2d, integer_conv2d_fire
+from synfire.kernels.integer_conv.reference import product
 from synfire.kernels.integer_linear import bound_of, integer_linear, integer_linear_fire
 from synfire.kernels.integer_neuron import IntegerNeuron, fire_rows, integer_fire
 from synfire.kernels.integrate_fire import fire, neuron_dynamics
@@ -38,6 +42,8 @@ SCALE = 2.0**-8
 FLIPPED = 0.02
 """Share of counts that float16 may round to a neighbour."""
 LINEAR = (65536, 1024, 1024)
+CONVOLUTIONS = ((64, 32, 256, 256), (128, 28, 128, 128), (64, 14, 512, 512))
+"""Batch, height and width, channels in and out of 3x3 convolutions with stride 1 and padding 1."""
 SILENT_SHARES = (0.0, 0.25, 0.5, 0.75, 0.9)
 Table = dict[str, Timing]
 
@@ -150,6 +156,66 @@ def _scaled(counts: Tensor, weight: Tensor) -> partial[Tensor]:
     )  # fmt: skip
 
 
+def convolutions() -> tuple[dict[str, Table], list[Target]]:
+    """Fused 3x3 convolutions against cuDNN's in float16 and a neuron kernel, all channels last."""
+    tables, targets = {}, []
+    for batch, size, channels, columns in CONVOLUTIONS:
+        counts, layer = (
+            draw_counts(batch, size, size, channels),
+            Layer.draw(columns, 3, 3, channels),
+        )
+        constant = int(layer.threshold.float().mean())
+        half_counts = counts.half().permute(0, 3, 1, 2)
+        half_weight = (layer.weight.half() * SCALE).permute(0, 3, 1, 2)
+        given = {"padding": 1, "count_levels": LEVELS}
+        fused = partial(
+            integer_conv2d_fire,
+            counts,
+            layer.weight,
+            layer.threshold,
+            NEURON,
+            bound=layer.bound,
+            **given,
+        )
+        half = partial(torch.nn.functional.conv2d, half_counts, half_weight, padding=1)
+        contestants = {
+            "fused": fused,
+            "integer convolution": partial(integer_conv2d, counts, layer.weight, **given),
+            "float16 convolution": half,
+            "float16 convolution, then neuron": lambda half=half, theta=constant * SCALE: fire_half(
+                half(), theta
+            ),
+        }
+        sums = product(counts, layer.weight, 1, 1, _exact)
+        must_be_equal("convolution", contestants["integer convolution"](), sums)
+        rows = sums.reshape(-1, columns)
+        right, _ = fire_rows(rows, layer.threshold, 0, None, 1, NEURON)
+        must_be_equal("fused", fused()[0].reshape(-1, columns), right)
+        same, _ = fire_rows(rows, None, constant, None, 1, NEURON)
+        found = contestants["float16 convolution, then neuron"]().permute(0, 2, 3, 1)
+        same_counts("float16", found.reshape(-1, columns), same, FLIPPED)
+        del sums, rows, right, same
+        with _tuned_cudnn():
+            table = measure_on_gpu(contestants)
+        title = f"3x3 convolution and neuron, {batch} x {size} x {size} x {channels} to {columns}"
+        report(title, table, "fused")
+        tables[title] = table
+        times = ratio(table, "float16 convolution, then neuron", "fused")
+        targets.append(Target(gpu_name(), f"{title}, against float16", 1.5, times))
+    return tables, targets
+
+
+@contextmanager
+def _tuned_cudnn() -> Iterator[None]:
+    """cuDNN tries its algorithms first and takes the fastest."""
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = True
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
+
+
 def small_weights() -> Table:
     """Weights of 4 bits: the int8 and the fp8 path of the library, both exact."""
     rows, columns, fan_in = LINEAR
@@ -198,11 +264,13 @@ def run() -> Outcome:
     """All tables."""
     torch.manual_seed(0)
     table, targets, notes = linear()
+    convolved, more = convolutions()
     four_bits = small_weights()
     silent, pays = silent_blocks()
     tables = {
         "linear and neuron": table,
+        **convolved,
         "weights of 4 bits": four_bits,
         "silent blocks": silent,
     }
-    return Outcome(tables, targets, notes=notes | pays)
+    return Outcome(tables, targets + more, notes=notes | pays)

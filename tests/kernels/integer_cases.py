@@ -21,6 +21,17 @@ NEURONS = {
     "no memory": IntegerNeuron(8, dv=4096),
 }
 
+# B, H, W, C, O, kernel, stride, padding
+CONVOLUTIONS = [
+    (2, 5, 7, 3, 4, 3, 1, 1),
+    (1, 6, 6, 5, 3, 3, 2, 1),
+    (3, 4, 4, 7, 2, 1, 1, 0),
+    (2, 5, 5, 2, 3, 1, 2, 0),
+    (1, 9, 8, 1, 1, 5, 3, 2),
+    (2, 3, 3, 4, 5, 3, 1, 0),
+    (0, 4, 4, 2, 3, 3, 1, 1),
+]
+
 
 def fire_by_hand(x, v, threshold, neuron):
     """Counts and membrane of int64 numpy arrays x [T, B, ...], by comparing with each level's threshold."""

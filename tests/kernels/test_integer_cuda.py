@@ -8,10 +8,18 @@ import pytest
 import torch
 
 from synfire.kernels import explain, use
+from synfire.kernels.integer_conv import integer_conv2d, integer_conv2d_fire
+from synfire.kernels.integer_conv.reference import product
 from synfire.kernels.integer_linear import integer_linear, integer_linear_fire
 from synfire.kernels.integer_linear.tuning import LARGE, MEDIUM, SMALL, STATEFUL
 from synfire.kernels.integer_neuron import IntegerNeuron, bound_of, fire_rows, integer_fire
-from tests.kernels.integer_cases import NEURONS, draw_counts, draw_thresholds, draw_weight
+from tests.kernels.integer_cases import (
+    CONVOLUTIONS,
+    NEURONS,
+    draw_counts,
+    draw_thresholds,
+    draw_weight,
+)
 
 pytestmark = pytest.mark.gpu
 
@@ -145,3 +153,47 @@ def test_more_than_two_to_the_31_elements():
     weight = torch.full((16, 32_768), -3, dtype=torch.int8, device="cuda")
     sums = integer_linear(counts, weight, count_levels=7)
     assert (sums[-3:] == -105).all() and int(sums.abs().sum()) == 3 * 16 * 105
+
+
+LARGE_CONVOLUTIONS = [
+    (64, 32, 32, 256, 256, 3, 1, 1),
+    (16, 56, 56, 64, 128, 3, 2, 1),
+    (33, 14, 15, 96, 80, 3, 1, 1),
+    (8, 28, 28, 128, 512, 1, 1, 0),
+    (8, 28, 28, 512, 64, 1, 2, 0),
+    (2, 40, 40, 3, 48, 7, 2, 3),
+]
+
+
+@pytest.mark.parametrize("levels", [4, 127, 255])
+@pytest.mark.parametrize("case", [*CONVOLUTIONS, *LARGE_CONVOLUTIONS], ids=str)
+def test_convolution(case, levels):
+    b, h, w, c, o, kernel, stride, padding = case
+    counts = draw_counts(b, h, w, c, levels=levels).cuda()
+    weight = draw_weight(o, kernel, kernel, c).cuda()
+    bias = torch.randint(-(2**20), 2**20, (o,), dtype=torch.int32, device="cuda")
+    right = product(counts, weight, stride, padding, exact) + bias
+    options = {"stride": stride, "padding": padding, "count_levels": levels}
+    assert torch.equal(integer_conv2d(counts, weight, bias, **options), right)
+
+
+@pytest.mark.parametrize("name", NEURONS)
+@pytest.mark.parametrize(("timesteps", "channels"), [(1, 128), (4, 64), (2, 5)])
+def test_fused_convolution(name, timesteps, channels):
+    neuron, o = NEURONS[name], 96
+    counts = draw_counts(timesteps * 6, 17, 16, channels).cuda()
+    weight = draw_weight(o, 3, 3, channels).cuda()
+    bias = torch.randint(-300, 300, (o,), dtype=torch.int32, device="cuda")
+    v = torch.randint(-500, 500, (6, 17, 16, o), dtype=torch.int32, device="cuda")
+    sums = (product(counts, weight, 1, 1, exact) + bias).reshape(-1, o)
+    for threshold in (draw_thresholds(o, 9 * channels).cuda(), 128, 333):
+        tensor, value = (threshold, 0) if isinstance(threshold, torch.Tensor) else (None, threshold)
+        for state, keep in ((None, False), (v, True)):
+            rows = None if state is None else state.reshape(-1, o)
+            expected, membrane = fire_rows(sums, tensor, value, rows, timesteps, neuron)
+            out, last = integer_conv2d_fire(
+                counts, weight, threshold, neuron, bias=bias, padding=1, v=state, count_levels=4,
+                timesteps=timesteps, bound=bound_of(threshold, neuron.levels, bias), keep_state=keep,
+            )  # fmt: skip
+            assert torch.equal(out.reshape(-1, o), expected)
+            assert last is None or torch.equal(last.reshape(-1, o), membrane)

@@ -1,4 +1,4 @@
-"""The Hopper designs of integer layers, bit exact; in a file of their own since a kernel that waits for ever ends it."""
+"""The Hopper designs of integer layers, bit exact; in a file of their own, for a kernel that waits for ever ends it."""
 
 from __future__ import annotations
 

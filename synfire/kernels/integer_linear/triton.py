@@ -14,16 +14,7 @@ from torch import Tensor
 
 from synfire.kernels.integer_linear.tuning import Tile, tile_for
 from synfire.kernels.integer_neuron.reference import IntegerNeuron
-from synfire.kernels.integer_neuron.triton import (
-    constants_of,
-    counts_at_once,
-    counts_of,
-    division_by,
-    leak,
-    mode_of,
-    reset,
-    share_by,
-)
+from synfire.kernels.integer_neuron.triton import constants_of, fire_tile, mode_of
 
 _NO_NEURON = IntegerNeuron()
 
@@ -79,10 +70,9 @@ def _linear(
     STATE: tl.constexpr = HAS_V or KEEP_V or T > 1
     stored = (rows < B)[:, None] & (columns < N)[None, :]
     place = rows[:, None].to(tl.int64) * N + columns[None, :]
-    if STATE:
-        v = tl.zeros((BM, BN), tl.int32)
-        if HAS_V:
-            v = tl.load(v0 + place, mask=stored, other=0)
+    v = tl.zeros((BM, BN), tl.int32)
+    if HAS_V:
+        v = tl.load(v0 + place, mask=stored, other=0)
     b = tl.zeros((BN,), tl.int32)
     if BIAS:
         b = tl.load(bias + columns % N)
@@ -103,21 +93,8 @@ def _linear(
             theta = tl.zeros((BN,), tl.int32) + threshold_value
             if CHANNELS:
                 theta = tl.load(threshold + columns % N)
-            if MODE == "fast" and D > 1 and not STATE:
-                factor, offset = share_by(b, theta, D, HALF)
-                s = counts_at_once(acc, factor[None, :], offset[None, :], D)
-            else:
-                half, inverse, middle = division_by(theta, HALF)
-                theta, half = theta[None, :], half[None, :]
-                h = acc + b[None, :]
-                if STATE:
-                    h += leak(v, DV)
-                s = counts_of(
-                    h, theta, half, inverse[None, :], middle[None, :], D, MODE, SHIFT
-                )  # fmt: skip
-                if STATE:
-                    v = reset(h, s, theta, RESET)
-            tl.store(target, s.to(tl.uint8), mask=stored)
+            s, v = fire_tile(acc, b, theta, v, STATE, D, HALF, RESET, DV, MODE, SHIFT)
+            tl.store(target, s, mask=stored)
     if KEEP_V:
         tl.store(last + place, v, mask=stored)
 

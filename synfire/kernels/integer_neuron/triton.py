@@ -94,9 +94,10 @@ def share_by(bias, threshold, D: tl.constexpr, HALF: tl.constexpr):
 
 @triton.jit
 def counts_at_once(acc, factor, offset, D: tl.constexpr):
-    """Counts, ``fast``, of sums with |acc| < 2**24, the bias in the offset: an epilogue without integer arithmetic.
+    """Counts, ``fast``, of sums whose bias is in the offset: an epilogue without integer arithmetic.
 
-    Clipping to [0, 1] costs nothing in a float32 multiply-add, so the quotient is taken in units of D.
+    Clipping to [0, 1] costs nothing in a float32 multiply-add, so the quotient is taken in units of D. Sums that a
+    float32 rounds, from 2**24 up, are clipped anyway.
     """
     share = tl.fma(acc.to(tl.float32), factor, offset)
     return low_bits(tl.fma(tl.minimum(tl.maximum(share, 0.0), 1.0), D * 1.0, _ROUND))
@@ -110,6 +111,27 @@ def reset(h, s, threshold, RESET: tl.constexpr):
     if RESET == "hard":
         return tl.where(s > 0, 0, h)
     return h
+
+
+@triton.jit
+def fire_tile(
+    acc, b, theta, v, STATE: tl.constexpr, D: tl.constexpr, HALF: tl.constexpr,
+    RESET: tl.constexpr, DV: tl.constexpr, MODE: tl.constexpr, SHIFT: tl.constexpr,
+):  # fmt: skip
+    """Counts and membranes of a tile of sums [BM, BN] with biases and thresholds [BN]; without STATE v passes by."""
+    if MODE == "fast" and D > 1 and not STATE:
+        factor, offset = share_by(b, theta, D, HALF)
+        s = counts_at_once(acc, factor[None, :], offset[None, :], D)
+    else:
+        half, inverse, middle = division_by(theta, HALF)
+        theta, half = theta[None, :], half[None, :]
+        h = acc + b[None, :]
+        if STATE:
+            h += leak(v, DV)
+        s = counts_of(h, theta, half, inverse[None, :], middle[None, :], D, MODE, SHIFT)
+        if STATE:
+            v = reset(h, s, theta, RESET)
+    return s.to(tl.uint8), v
 
 
 @triton.jit
