@@ -19,8 +19,10 @@ __all__ = [
     "Target",
     "Timing",
     "gpu_name",
+    "kernels_of",
     "measure_on_gpu",
     "measure_together",
+    "or_why_not",
     "ratio",
     "report",
     "same_counts",
@@ -104,6 +106,33 @@ def gpu_name() -> str:
         return "CPU"
     words = torch.cuda.get_device_name().split()
     return next((word for word in words if any(letter.isdigit() for letter in word)), words[-1])
+
+
+def kernels_of(call: Callable[[], Any], most: int = 3) -> str:
+    """The CUDA kernels that ``call()`` launches: how many, and those that take most of the time."""
+    call()
+    torch.cuda.synchronize()
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
+        call()
+        torch.cuda.synchronize()
+    seen = [event for event in profile.key_averages() if event.device_type.name == "CUDA"]
+    seen.sort(key=lambda event: -event.self_device_time_total)
+    first = ", ".join(f"{event.key[:60]} ({event.count})" for event in seen[:most])
+    return f"{sum(event.count for event in seen)} kernels: {first}" if seen else "none seen"
+
+
+def or_why_not(prepare: Callable[[], Any]) -> str | None:
+    """None if ``prepare()`` went well, else what another library, or a compiler, said.
+
+    For contestants that a comparison can do without: they are left out, and the reason stands beside the figures.
+    """
+    try:
+        prepare()
+    except (SynfireError, RuntimeError, ValueError, TypeError, AttributeError, ImportError) as why:
+        reason = f"{type(why).__name__}: {why}".strip().splitlines()[0][:200]
+        print(f"left out: {reason}", flush=True)
+        return reason
+    return None
 
 
 def ratio(timings: Mapping[str, Timing], slower: str, faster: str) -> float:

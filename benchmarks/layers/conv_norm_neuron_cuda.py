@@ -9,13 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from benchmarks import peers
-from benchmarks.harness import Outcome, Target, Timing, gpu_name, measure_on_gpu, ratio, report
+from benchmarks.harness import (
+    Outcome,
+    Target,
+    Timing,
+    gpu_name,
+    measure_on_gpu,
+    or_why_not,
+    ratio,
+    report,
+)
 from benchmarks.layers.chain import OnFolded, chain, check, ours, theirs, training_step
 from benchmarks.memory import kept_bytes, peak_bytes
 from benchmarks.peers import DECAY, LEVELS, Net
@@ -143,31 +153,47 @@ def _built(contestant: Contestant, layers: int, layout: torch.memory_format) -> 
     return Packed(net) if contestant.packed else net
 
 
-def compare(
-    autocast: torch.dtype | None,
-) -> tuple[dict[str, Timing], dict[str, float], dict[str, float]]:
-    """Times, peaks in GiB and kept bytes of all contestants in all layouts."""
-    nets: dict[str, tuple[nn.Module, str]] = {}
-    peaks, kept = {}, {}
+@dataclass
+class Found:
+    """Built nets by full name with the layout of their input, and what was seen of each."""
+
+    nets: dict[str, tuple[nn.Module, str]] = field(default_factory=dict)
+    peaks: dict[str, float] = field(default_factory=dict)
+    kept: dict[str, float] = field(default_factory=dict)
+    notes: dict[str, str] = field(default_factory=dict)
+
+
+def _prepare(found: Found, name: str, contestant: Contestant, autocast: torch.dtype | None) -> None:
+    """Check a contestant, build it in each layout, and measure its memory."""
+    _checked(name, contestant, autocast)
+    for place, layout in LAYOUTS.items():
+        if contestant.compiled and place == "contiguous":
+            continue  # what is compiled finds its layouts by itself
+        full = f"{name}, {place}"
+        net = _built(contestant, LAYERS, layout)
+        found.peaks[full] = (
+            peak_bytes(training_step(net, drawn(layout, BATCH), autocast=autocast)) / GIB
+        )
+        if not contestant.compiled:
+            found.kept[full] = _kept(net, drawn(layout, max(1, BATCH // 32)), autocast)
+        found.nets[full] = net, place
+
+
+def compare(autocast: torch.dtype | None) -> tuple[dict[str, Timing], Found]:
+    """Times of all contestants in all layouts, and what else was found."""
+    found = Found()
     for name, contestant in contestants(autocast).items():
-        _checked(name, contestant, autocast)
-        for place, layout in LAYOUTS.items():
-            if contestant.compiled and place == "contiguous":
-                continue  # what is compiled finds its layouts by itself
-            full = f"{name}, {place}"
-            net = _built(contestant, LAYERS, layout)
-            nets[full] = (net, place)
-            x = drawn(layout, BATCH)
-            peaks[full] = peak_bytes(training_step(net, x, autocast=autocast)) / GIB
-            del x
-            if not contestant.compiled:
-                kept[full] = _kept(net, drawn(layout, max(1, BATCH // 32)), autocast)
+        prepare = partial(_prepare, found, name, contestant, autocast)
+        if name in (FLOOR, OURS, PACKED, OURS_LIF):
+            prepare()
+        elif why_not := or_why_not(prepare):
+            found.notes[name] = f"left out, {why_not}"
     inputs = {place: drawn(layout, BATCH) for place, layout in LAYOUTS.items()}
     steps = {
         full: training_step(net, inputs[place], autocast=autocast)
-        for full, (net, place) in nets.items()
+        for full, (net, place) in found.nets.items()
     }
-    return measure_on_gpu(steps, ROUNDS), peaks, kept
+    return measure_on_gpu(steps, ROUNDS), found
 
 
 def _kept(net: nn.Module, x: Tensor, autocast: torch.dtype | None) -> float:
@@ -209,16 +235,17 @@ def run() -> Outcome:
     """Both precisions."""
     torch.backends.cudnn.benchmark = True
     tables, targets, memory = {}, [], {}
-    for title, autocast in (("bfloat16 autocast", torch.bfloat16), ("float32", None)):
-        table, peaks, kept = compare(autocast)
-        report(title, table, best(table, FLOOR))
-        tables[title] = table
-        memory[f"{title}: most memory of a step, GiB"] = peaks
-        memory[f"{title}: bytes kept an element and layer"] = kept
-        if autocast is not None:
-            targets += targets_of(table, peaks, f"conv-BN-neuron x4, {title}")
     notes = {
         "spikingjelly's kernels": peers.spikingjelly_kernels(),
         "absent peers": peers.absent(),
     }
+    for title, autocast in (("bfloat16 autocast", torch.bfloat16), ("float32", None)):
+        table, found = compare(autocast)
+        report(title, table, best(table, FLOOR))
+        tables[title] = table
+        notes |= {f"{title}, {name}": note for name, note in found.notes.items()}
+        memory[f"{title}: most memory of a step, GiB"] = found.peaks
+        memory[f"{title}: bytes kept an element and layer"] = found.kept
+        if autocast is not None:
+            targets += targets_of(table, found.peaks, f"conv-BN-neuron x4, {title}")
     return Outcome(tables, targets, memory, notes)

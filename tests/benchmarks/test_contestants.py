@@ -31,6 +31,7 @@ def tiny(monkeypatch):
         monkeypatch.setattr(conv_norm_neuron_cuda, name, value)
     for module in (integrate_fire_cuda, conv_norm_neuron_cuda):
         monkeypatch.setattr(module, "measure_on_gpu", lambda calls, *_: measure_together(calls, 2))
+    monkeypatch.setattr(integrate_fire_cuda, "kernels_of", lambda step: "none")
     monkeypatch.setattr(conv_norm_neuron_cuda, "peak_bytes", lambda step: step() or 1 << 30)
     monkeypatch.setattr(peers, "spikingjelly_kernels", lambda: "not asked")
     monkeypatch.setattr(torch, "compile", lambda function, **options: function)
@@ -70,6 +71,23 @@ def test_layers_on_a_gpu(tiny, tmp_path):
     assert 6 <= kept["synfire LIF, contiguous"] < 6.25
     measures = [row["measure"] for row in content["targets"]]
     assert "conv-BN-neuron x4, bfloat16 autocast: synfire LIF, time over the ReLU floor" in measures
+
+
+def test_a_peer_that_fails_is_left_out_and_named(tiny, monkeypatch):
+    def refusing(dtype, device):
+        return {"spikingjelly refusing": fails, "spikingjelly wrong": lambda x: x * 1.0}
+
+    def fails(x):
+        raise RuntimeError("no kernel for this device")
+
+    monkeypatch.setattr(peers, "spikingjelly_forms", refusing)
+    tables, _, notes = integrate_fire_cuda.against_peers()
+    title = "LIF, float32, T=4, training step"
+    assert set(tables[title]) == {"synfire", "torch.compile of the loop"}
+    assert notes[f"{title}, spikingjelly refusing"].endswith("no kernel for this device")
+    assert "gives other counts" in notes[f"{title}, spikingjelly wrong"]
+    _, found = conv_norm_neuron_cuda.compare(None)
+    assert set(found.notes) >= {"spikingjelly refusing", "spikingjelly wrong"}
 
 
 def test_a_contestant_with_other_gradients_is_not_timed():
