@@ -53,6 +53,10 @@ struct LanesOf<T, float> {
 };
 template <typename T, typename V>
 using Like = typename LanesOf<T, V>::type;
+template <typename V>
+using Bytes = Like<uint8_t, V>;
+template <typename V>
+using Halves = Like<uint16_t, V>;
 
 template <typename To, typename From>
 SYNFIRE_INLINE To convert(From x) {

@@ -2,9 +2,11 @@
 #include <nanobind/nanobind.h>
 
 void bind_integrate_fire(nanobind::module_& m);
+void bind_event(nanobind::module_& m);
 void bind_packing(nanobind::module_& m);
 
 NB_MODULE(_native, m) {
     bind_integrate_fire(m);
+    bind_event(m);
     bind_packing(m);
 }

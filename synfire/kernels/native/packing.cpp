@@ -49,35 +49,15 @@ void pack_bits_of(const T* x, Rows rows, uint8_t* packed, int threads) {
     });
 }
 
-template <int lanes>
-struct Small;
-template <>
-struct Small<4> {
-    using Bytes = uint8_t __attribute__((vector_size(4)));
-    using Halves = uint16_t __attribute__((vector_size(8)));
-};
-template <>
-struct Small<8> {
-    using Bytes = uint8_t __attribute__((vector_size(8)));
-    using Halves = uint16_t __attribute__((vector_size(16)));
-};
-template <>
-struct Small<16> {
-    using Bytes = uint8_t __attribute__((vector_size(16)));
-    using Halves = uint16_t __attribute__((vector_size(32)));
-};
-
 template <typename V, Element element>
 SYNFIRE_INLINE V as_floats(const void* x, int64_t j) {
-    using Bytes = typename Small<kLanes<V>>::Bytes;
-    using Halves = typename Small<kLanes<V>>::Halves;
     if constexpr (element == Element::float32) return load<V>(static_cast<const float*>(x) + j);
     if constexpr (element == Element::uint8) {
-        Bytes bytes;
+        Bytes<V> bytes;
         std::memcpy(&bytes, static_cast<const uint8_t*>(x) + j, sizeof bytes);
         return convert<V>(convert<Integers<V>>(bytes));
     }
-    Halves halves;
+    Halves<V> halves;
     std::memcpy(&halves, static_cast<const uint16_t*>(x) + j, sizeof halves);
     const Integers<V> bits = convert<Integers<V>>(halves);
     Integers<V> wide = bits << 16;
@@ -99,7 +79,7 @@ SYNFIRE_INLINE void counts_at(const void* x, int64_t j, float scale, uint8_t* co
     Integers<V> bits;
     std::memcpy(&bits, &excess, sizeof bits);
     outside |= bits;
-    const auto bytes = convert<typename Small<kLanes<V>>::Bytes>(convert<Integers<V>>(clipped));
+    const auto bytes = convert<Bytes<V>>(convert<Integers<V>>(clipped));
     std::memcpy(counts, &bytes, sizeof bytes);
 }
 
