@@ -39,6 +39,8 @@ class Path:
         run: what is called, a function or a module of functions; the arguments are the operator's own affair.
         devices, dtypes: the domain, by the first tensor; empty means all.
         refuses: given the call's tensors and options, the reason why this path cannot run it, or None.
+        passes: the same, for a call that it could run and another path runs faster: said by :func:`explain`, never
+            warned of, and not asked where this path is forced.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Path:
     devices: tuple[str, ...] = ()
     dtypes: tuple[torch.dtype, ...] = ()
     refuses: Callable[..., str | None] = lambda *tensors, **options: None
+    passes: Callable[..., str | None] = lambda *tensors, **options: None
 
     def outside(self, x: Tensor) -> str | None:
         """Why ``x`` lies outside the domain, or None."""
@@ -83,6 +86,8 @@ class Dispatch:
             reason = path.outside(tensors[0])
             refusal = None if reason else path.refuses(*tensors, **options)
             if reason is None and refusal is None:
+                if self._passes(path, *tensors, **options):
+                    continue
                 return path
             if refusal or (_forced and path.name == _forced[-1]):
                 self._warn(path, refusal or reason or "")
@@ -93,10 +98,20 @@ class Dispatch:
         refused: dict[str, str] = {}
         for path in self._candidates():
             reason = path.outside(tensors[0]) or path.refuses(*tensors, **options)
+            reason = reason or self._passes(path, *tensors, **options)
             if reason is None:
                 return Explanation(self.operator, path.name, refused)
             refused[path.name] = reason
         return Explanation(self.operator, "none", refused)
+
+    def forced(self) -> str | None:
+        """The path that :func:`use` asks for, if this operator has it."""
+        if _forced and any(path.name == _forced[-1] for path in self.paths):
+            return _forced[-1]
+        return None
+
+    def _passes(self, path: Path, *tensors: Tensor, **options: Any) -> str | None:
+        return None if path.name == self.forced() else path.passes(*tensors, **options)
 
     def _candidates(self) -> Sequence[Path]:
         if not _forced:

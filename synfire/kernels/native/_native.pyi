@@ -96,3 +96,45 @@ def unpack(
 ) -> None: ...
 def popcount(packed: int, bytes: int, threads: int) -> int: ...
 def count_nonzero(x: int, element: int, n: int, threads: int) -> int: ...
+
+class EventPlan:
+    def __init__(
+        self,
+        kind: int,
+        outputs: int,
+        channels: int,
+        kernel_height: int,
+        kernel_width: int,
+        largest_weight: int,
+    ) -> None: ...
+    @property
+    def bytes(self) -> int: ...
+    def pack(self, weight: int, slabs: int) -> None: ...
+    def product(
+        self,
+        slabs: int,
+        form: int,
+        x: int,
+        scale: float,
+        sizes: tuple[int, ...],
+        out: int,
+        limit: float,
+        threads: int,
+    ) -> tuple[int, float]: ...
+
+def event_density(
+    form: int, x: int, scale: float, pixels: int, channels: int
+) -> tuple[int, float]: ...
+def event_depthwise(
+    weight: int,
+    integer: bool,
+    kernel_height: int,
+    kernel_width: int,
+    form: int,
+    x: int,
+    scale: float,
+    channels: int,
+    sizes: tuple[int, ...],
+    out: int,
+    threads: int,
+) -> bool: ...
