@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
-#include "blocks.h"
 #include "lanes.h"
+#include "quantise.h"
 
 namespace synfire {
 namespace {

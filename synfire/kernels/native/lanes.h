@@ -120,9 +120,9 @@ inline std::atomic<int>& lanes_in_use() {
     return lanes;
 }
 
-// SYNFIRE_FOR_LANES defines ``name`` as what the template ``name##_lanes<V>`` does with the lanes in
-// use, SYNFIRE_CHOOSE_LANES as one of name_16, name_8 and name_4. No variant may contract a product
-// and a sum (-ffp-contract=off): that would round once where the reference rounds twice.
+// SYNFIRE_FOR_LANES defines ``name`` as what the template ``name##_lanes<V>`` does with the lanes
+// in use, SYNFIRE_CHOOSE_LANES as one of name_16, name_8 and name_4. No variant may contract a
+// product and a sum (-ffp-contract=off): that would round once where the reference rounds twice.
 #if defined(__x86_64__)
 #define SYNFIRE_TARGET_16 __attribute__((target("avx512f,avx512bw,f16c")))
 #define SYNFIRE_TARGET_8 __attribute__((target("avx2,f16c")))
@@ -133,10 +133,10 @@ inline std::atomic<int>& lanes_in_use() {
         if (lanes == kLanes<Lanes8>) return name##_8 arguments;   \
         name##_4 arguments;                                       \
     }
-#define SYNFIRE_FOR_LANES(name, parameters, arguments)                                          \
-    SYNFIRE_TARGET_16 static void name##_16 parameters { name##_lanes<Lanes16> arguments; }     \
-    SYNFIRE_TARGET_8 static void name##_8 parameters { name##_lanes<Lanes8> arguments; }        \
-    static void name##_4 parameters { name##_lanes<Lanes4> arguments; }                         \
+#define SYNFIRE_FOR_LANES(name, parameters, arguments)                                      \
+    SYNFIRE_TARGET_16 static void name##_16 parameters { name##_lanes<Lanes16> arguments; } \
+    SYNFIRE_TARGET_8 static void name##_8 parameters { name##_lanes<Lanes8> arguments; }    \
+    static void name##_4 parameters { name##_lanes<Lanes4> arguments; }                     \
     SYNFIRE_CHOOSE_LANES(name, parameters, arguments)
 #else
 #define SYNFIRE_CHOOSE_LANES(name, parameters, arguments) \
