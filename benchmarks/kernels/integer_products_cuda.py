@@ -27,11 +27,13 @@ from benchmarks.harness import (
     same_counts,
 )
 from synfire.kernels import explain, use
+from synfire.kernels.integer_attention import integer_attention
 from synfire.kernels.integer_conv import integer_conv2d, integer_conv2d_fire
 from synfire.kernels.integer_conv.reference import product
 from synfire.kernels.integer_linear import bound_of, integer_linear, integer_linear_fire
 from synfire.kernels.integer_neuron import IntegerNeuron, fire_rows, integer_fire
 from synfire.kernels.integrate_fire import fire, neuron_dynamics
+from synfire.layers.spike_attention import spike_attention
 
 DEVICE = "cuda"
 LEVELS = 4
@@ -44,6 +46,8 @@ FLIPPED = 0.02
 LINEAR = (65536, 1024, 1024)
 CONVOLUTIONS = ((64, 32, 256, 256), (128, 28, 128, 128), (64, 14, 512, 512))
 """Batch, height and width, channels in and out of 3x3 convolutions with stride 1 and padding 1."""
+ATTENTION = ((128, 8, 196, 48), (16, 8, 1024, 64), (1, 8, 16384, 64))
+"""Batch, heads, tokens and width of a head."""
 SILENT_SHARES = (0.0, 0.25, 0.5, 0.75, 0.9)
 Table = dict[str, Timing]
 
@@ -236,6 +240,33 @@ def small_weights() -> Table:
     return table
 
 
+def attention() -> dict[str, Table]:
+    """Exact integers against the float operator, whose float16 and bfloat16 forms round."""
+    tables = {}
+    for batch, heads, tokens, width in ATTENTION:
+        q, k, v = (
+            draw_counts(batch, tokens, heads * width).unflatten(2, (heads, width)).transpose(1, 2)
+            for _ in range(3)
+        )
+        integers = partial(integer_attention, q, k, v, LEVELS)
+        must_be_equal(
+            "attention",
+            integers(),
+            (q.double() @ (k.double().transpose(-1, -2) @ v.double())).to(torch.int32),
+        )
+        floats = {
+            str(dtype).removeprefix("torch."): partial(
+                spike_attention, q.to(dtype), k.to(dtype), v.to(dtype), 1.0
+            )
+            for dtype in (torch.float32, torch.bfloat16, torch.float16)
+        }
+        table = measure_on_gpu({"integers": integers, **floats})
+        title = f"attention, {batch} x {heads} heads, {tokens} tokens of {width}"
+        report(title, table, "integers")
+        tables[title] = table
+    return tables
+
+
 def silent_blocks() -> tuple[Table, dict[str, str]]:
     """Where skipping silent blocks of 128 rows and 128 inputs begins to pay, the pass that finds them included."""
     from synfire.kernels.integer_linear import triton
@@ -265,11 +296,13 @@ def run() -> Outcome:
     torch.manual_seed(0)
     table, targets, notes = linear()
     convolved, more = convolutions()
+    attended = attention()
     four_bits = small_weights()
     silent, pays = silent_blocks()
     tables = {
         "linear and neuron": table,
         **convolved,
+        **attended,
         "weights of 4 bits": four_bits,
         "silent blocks": silent,
     }

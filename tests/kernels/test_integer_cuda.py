@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from synfire.kernels import explain, use
+from synfire.kernels.integer_attention import integer_attention
 from synfire.kernels.integer_conv import integer_conv2d, integer_conv2d_fire
 from synfire.kernels.integer_conv.reference import product
 from synfire.kernels.integer_linear import integer_linear, integer_linear_fire
@@ -197,3 +198,24 @@ def test_fused_convolution(name, timesteps, channels):
             )  # fmt: skip
             assert torch.equal(out.reshape(-1, o), expected)
             assert last is None or torch.equal(last.reshape(-1, o), membrane)
+
+
+@pytest.mark.parametrize("levels", [1, 4, 8, 15])
+@pytest.mark.parametrize(
+    "shape",
+    [(1, 1, 1, 1, 1), (32, 8, 196, 48, 48), (1, 2, 4096, 64, 64), (2, 3, 333, 130, 100)],
+    ids=str,
+)
+def test_attention(shape, levels):
+    b, h, n, d, e = shape
+    q, k, v = (draw_counts(b, n, h * size, levels=levels).cuda() for size in (d, d, e))
+    q, k, v = (x.unflatten(2, (h, -1)).transpose(1, 2) for x in (q, k, v))
+    right = (q.double() @ (k.double().transpose(-1, -2) @ v.double())).to(torch.int32)
+    for _ in range(3):
+        assert torch.equal(integer_attention(q, k, v, levels), right)
+
+
+def test_largest_attention():
+    for n, d, levels in ((4096, 64, 20), (65536, 128, 6), (520, 2, 127)):
+        full = torch.full((2, 2, n, d), levels, dtype=torch.uint8, device="cuda")
+        assert (integer_attention(full, full, full, levels) == d * n * levels**3).all()
