@@ -111,7 +111,9 @@ def _export(net: Folded, folded: Tensor) -> torch.export.ExportedProgram:
     batch = torch.export.Dim("B", min=1, max=1 << 30)
     axis = net.timesteps * batch if net.timesteps > 1 else batch
     try:
-        with tracing(), torch.no_grad(), warnings.catch_warnings():
+        # cuDNN would limit the batch to sizes that its kernels take.
+        without_cudnn = torch.backends.cudnn.flags(enabled=False)
+        with tracing(), torch.no_grad(), without_cudnn, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # deprecations inside torch.export itself
             return torch.export.export(
                 _Steps(net), (folded,), dynamic_shapes={"x": {0: axis}}, strict=False

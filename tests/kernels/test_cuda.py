@@ -14,7 +14,9 @@ pytestmark = pytest.mark.gpu
 NEURONS = {
     "if": lambda t: IF(t, threshold=0.3),
     "lif": lambda t: LIF(t, decay=0.9, threshold=0.7, reset="hard"),
-    "parametric": lambda t: ParametricLIF(t, decay=0.9, channels=5, learn_threshold=True),
+    "parametric": lambda t: ParametricLIF(
+        t, decay=0.9, threshold=0.05, channels=5, learn_threshold=True
+    ),
     "cuba": lambda t: CubaLIF(t, current_decay=0.9, decay=0.8),
     "integer": lambda t: IntegerLIF(4, t, decay=0.9, threshold=0.3),
     "integer, even": lambda t: IntegerLIF(15, t, decay=0.25, rounding="half_even"),
@@ -37,7 +39,9 @@ def test_counts_and_gradients_equal_those_of_the_cpu(name, timesteps, dtype):
         out.backward(
             torch.linspace(-1, 1, out.numel(), dtype=dtype, device=device).reshape(out.shape)
         )
-        learned = [p.grad.cpu() for p in neuron.parameters()]
+        learned = [
+            p.grad.cpu().clone() for p in neuron.parameters()
+        ]  # moving the net moves gradients
         results.append((out.detach().cpu(), moved.grad.cpu(), learned))
     (out, grad, learned), (out_cuda, grad_cuda, learned_cuda) = results
     assert out.abs().sum() > 0

@@ -95,7 +95,7 @@ def test_a_sequential_fuses_neighbours_and_keeps_its_names():
     with torch.profiler.profile() as profile:
         synfire.TimeFolded(fused, 2)(x)
     calls = [event.key for event in profile.key_averages()]
-    assert "synfire::norm_integrate_fire" in calls and "synfire::integrate_fire" not in calls
+    assert "NormIntegrateFire" in calls and "IntegrateFire" not in calls
 
 
 def test_fuse_norms_reaches_into_modules():

@@ -18,12 +18,15 @@ from torch import Tensor
 
 from synfire.core.emission import announce
 from synfire.core.errors import ConfigError, InputError
+from synfire.kernels.eager import runs_eagerly
 from synfire.kernels.integrate_fire.call import FORMS
 from synfire.kernels.integrate_fire.operator import (
     check_input,
     integrate_fire_backward_op,
+    integrate_fire_into,
     integrate_fire_into_op,
     integrate_fire_op,
+    run_integrate_fire,
     state_dtype,
 )
 from synfire.kernels.integrate_fire.plain import recordable
@@ -147,10 +150,11 @@ def integrate_fire(
     if record is None:
         record = possible
     has_current = current_decay is not None
-    out, v_last, i_last, _ = integrate_fire_op(
-        x, v, i, decay_tensor, threshold_tensor, timesteps, decay_value, threshold_value,
+    training = asks_gradient(x, v, i, decay_tensor, threshold_tensor)
+    out, v_last, i_last, _ = run_integrate_fire(
+        training, x, v, i, decay_tensor, threshold_tensor, timesteps, decay_value, threshold_value,
         float(output_scale), dynamics.encode(), has_current,
-        record and asks_gradient(x, v, i), last_state,
+        record and training, last_state,
     )  # fmt: skip
     return (
         announce(out, levels, output_scale),
@@ -208,7 +212,8 @@ def fire(
     row = x.shape[-1]
     ragged = form == "bits" and row % 8 != 0  # rows end on whole bytes
     target = _target(x, form, None if ragged else out, ragged)
-    v_last, i_last = integrate_fire_into_op(
+    run = integrate_fire_into if runs_eagerly(target, x, v, i) else integrate_fire_into_op
+    v_last, i_last = run(
         target, x, v, i, decay_tensor, threshold_tensor, timesteps, decay_value,
         threshold_value, float(output_scale), dynamics.encode(), has_current,
         "uint8" if ragged else form, last_state,

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from synfire.core.emission import announce
 from synfire.core.errors import ConfigError, InputError
+from synfire.kernels.eager import runs_eagerly
 from synfire.kernels.integrate_fire import asks_gradient
 from synfire.kernels.integrate_fire.call import Affine, Channelwise, Epilogue
 from synfire.kernels.integrate_fire.operator import (
@@ -73,8 +74,7 @@ def _wide(value: Tensor | None, dtype: torch.dtype) -> Tensor | None:
     return None if value is None else value.detach().to(dtype).contiguous()
 
 
-@torch.library.custom_op("synfire::norm_integrate_fire", mutates_args=())
-def norm_integrate_fire_op(
+def norm_integrate_fire_forward(
     x: Tensor,
     mean: Tensor | None,
     variance: Tensor | None,
@@ -120,14 +120,18 @@ def norm_integrate_fire_op(
     return out, used_mean, used_variance
 
 
+norm_integrate_fire_op = torch.library.custom_op("synfire::norm_integrate_fire", mutates_args=())(
+    norm_integrate_fire_forward
+)
+
+
 @norm_integrate_fire_op.register_fake
 def _(x, mean, variance, weight, bias, *constants):  # type: ignore[no-untyped-def]
     statistic = x.new_empty(x.shape[1], dtype=state_dtype(x.dtype))
     return fake_like(x), statistic, torch.empty_like(statistic)
 
 
-@torch.library.custom_op("synfire::norm_integrate_fire_backward", mutates_args=())
-def norm_integrate_fire_backward_op(
+def norm_integrate_fire_backward(
     grad_out: Tensor,
     x: Tensor,
     mean: Tensor,
@@ -176,6 +180,11 @@ def norm_integrate_fire_backward_op(
     return shaped(result.x, x.shape, layout), second * rstd, first
 
 
+norm_integrate_fire_backward_op = torch.library.custom_op(
+    "synfire::norm_integrate_fire_backward", mutates_args=()
+)(norm_integrate_fire_backward)
+
+
 @norm_integrate_fire_backward_op.register_fake
 def _(grad_out, x, mean, variance, weight, bias, *constants):  # type: ignore[no-untyped-def]
     return fake_like(x), torch.empty_like(mean), torch.empty_like(mean)
@@ -184,16 +193,17 @@ def _(grad_out, x, mean, variance, weight, bias, *constants):  # type: ignore[no
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     x, mean, _, weight, bias, *ctx.constants = inputs
     _, used_mean, used_variance = output
-    ctx.of_batch = mean is None
+    ctx.of_batch, ctx.eager = mean is None, False
     ctx.save_for_backward(x, used_mean, used_variance, weight, bias)
     ctx.mark_non_differentiable(used_mean, used_variance)
 
 
 def _backward(ctx: Any, grad_out: Tensor, *_: Tensor) -> tuple[Any, ...]:
     saved = ctx.saved_tensors
-    g_x, g_weight, g_bias = norm_integrate_fire_backward_op(
-        grad_out, *saved, ctx.of_batch, *ctx.constants
-    )
+    run: Any = norm_integrate_fire_backward_op
+    if ctx.eager and not torch.is_grad_enabled():  # else a second derivative: let torch refuse it
+        run = norm_integrate_fire_backward
+    g_x, g_weight, g_bias = run(grad_out, *saved, ctx.of_batch, *ctx.constants)
     *_, weight, bias = saved
     return (
         g_x,
@@ -206,6 +216,21 @@ def _backward(ctx: Any, grad_out: Tensor, *_: Tensor) -> tuple[Any, ...]:
 
 
 norm_integrate_fire_op.register_autograd(_backward, setup_context=_setup_context)
+
+
+class NormIntegrateFire(torch.autograd.Function):
+    """The same forward and backward pass without torch's operator dispatch."""
+
+    @staticmethod
+    def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, ...]:
+        output = norm_integrate_fire_forward(*inputs)
+        _setup_context(ctx, inputs, output)
+        ctx.eager = True
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> tuple[Any, ...]:
+        return _backward(ctx, *grads)
 
 
 def norm_integrate_fire(
@@ -256,7 +281,11 @@ def norm_integrate_fire(
         raise ConfigError(
             "fixed statistics are constants: hand over mean.detach() and variance.detach()."
         )
-    out, used_mean, used_variance = norm_integrate_fire_op(
+    run: Any = norm_integrate_fire_op
+    if runs_eagerly(x, mean, variance, weight, bias):
+        training = asks_gradient(x, weight, bias)
+        run = NormIntegrateFire.apply if training else norm_integrate_fire_forward
+    out, used_mean, used_variance = run(
         x, mean, variance, weight, bias, float(eps), timesteps, float(decay), float(threshold),
         float(output_scale), dynamics.encode(), has_current,
     )  # fmt: skip

@@ -44,6 +44,7 @@ from synfire.kernels.integrate_fire.triton.launch import (
     unrolled,
     why_not,
 )
+from synfire.kernels.triton_launch import launch
 
 __all__ = ["backward", "backward_sums", "forward", "moments", "why_not"]
 
@@ -89,9 +90,10 @@ def forward(
     theta, threshold_kind = source_and_kind(threshold)
     scale, shift, affine_kind = _affine(affine)
     with device_of(x):
-        fire_kernel[(-(-rows // blocks.rows),)](
-            x, out, kept, v, i, v_last, i_last, beta, theta, scale, shift,
-            elements, rows, timesteps, channels.number, channels.inner,
+        launch(
+            fire_kernel, (-(-rows // blocks.rows),),
+            (x, out, kept, v, i, v_last, i_last, beta, theta, scale, shift,
+            elements, rows, timesteps, channels.number, channels.inner),
             DECAY=decay_kind, THRESHOLD=threshold_kind, AFFINE=affine_kind,
             PLACE=channels.place(8 * blocks.rows), RAGGED=elements % 8 != 0, BITS=form == "bits",
             OUTPUT_SCALE=output_scale if form == "float" else 1.0, **flags_of(dynamics),
@@ -146,12 +148,13 @@ def backward(
     scale, shift, affine_kind = _affine(affine)
     ends, epilogue_kind = _epilogue(epilogue)
     with device_of(grad):
-        backward_kernel[(-(-rows // blocks.rows),)](
-            grad, grad_v, grad_i, x, record, v, i,
+        launch(
+            backward_kernel, (-(-rows // blocks.rows),),
+            (grad, grad_v, grad_i, x, record, v, i,
             grad_x, grad_v_first, grad_i_first, grad_decay, grad_threshold,
             _scratch(grad, steps, loop and record is None, i is not None),
             beta, theta, scale, shift, *ends,
-            elements, rows, timesteps, channels.number, channels.inner,
+            elements, rows, timesteps, channels.number, channels.inner),
             DECAY=decay_kind, THRESHOLD=threshold_kind, AFFINE=affine_kind, EPILOGUE=epilogue_kind,
             PLACE=channels.place(8 * blocks.rows), RAGGED=elements % 8 != 0, PARAMETERS=parameters,
             OUTPUT_SCALE=output_scale, **flags_of(dynamics),
@@ -177,8 +180,10 @@ def moments(x: Tensor, channels: int, inner: int) -> tuple[Tensor, Tensor]:
         means = _partial(x, division, channels, torch.float64)
         spreads = _partial(x, division, channels, torch.float32)
         sizes = torch.empty(division.grid[0], dtype=torch.int64, device=x.device)
-        moments_kernel[division.grid](
-            x, sizes, means, spreads, batches, channels, division.length, **division.flags(),
+        launch(
+            moments_kernel, division.grid,
+            (x, sizes, means, spreads, batches, channels, division.length),
+            **division.flags(),
             num_warps=tiles.warps, enable_fp_fusion=False,
         )  # fmt: skip
         return _gathered(means, spreads, sizes, channels)
@@ -225,10 +230,11 @@ def backward_sums(
     with device_of(grad):
         sums = _partial(grad, division, number, torch.float32)
         sums_x = torch.empty_like(sums)
-        backward_sums_kernel[division.grid](
-            grad, grad_v, grad_i, x, v, i, _scratch(grad, steps, loop, i is not None),
+        launch(
+            backward_sums_kernel, division.grid,
+            (grad, grad_v, grad_i, x, v, i, _scratch(grad, steps, loop, i is not None),
             sums, sums_x, beta, theta, scale, shift, centre,
-            batches, number, inner, division.length, timesteps,
+            batches, number, inner, division.length, timesteps),
             DECAY=decay_kind, THRESHOLD=threshold_kind, AFFINE=affine_kind, MEAN=mean_kind,
             OUTPUT_SCALE=output_scale, **flags_of(dynamics),
             CURRENT=None if i is None else dynamics.current_decay, ONE=threshold.constant == 1.0,
@@ -294,10 +300,11 @@ def _gathered(
     parts, _, spread = first.shape
     together = 16 if spread == 1 else 1
     lines = min(256 if spread == 1 else 1024, 1 << max(4, (parts * spread - 1).bit_length()))
-    out = second.new_empty((2, channels))
-    gather_kernel[(-(-channels // together),)](
-        first, second, sizes, out, parts, channels, spread,
+    one, two = second.new_empty(channels), second.new_empty(channels)
+    launch(
+        gather_kernel, (-(-channels // together),),
+        (first, second, sizes, one, two, parts, channels, spread),
         MOMENTS=sizes is not None, LINES=lines, CHANNELS=together, num_warps=8,
         enable_fp_fusion=False,
     )  # fmt: skip
-    return out[0], out[1]
+    return one, two

@@ -261,7 +261,8 @@ def gather_kernel(
     first,
     second,
     sizes,
-    out,
+    out_one,
+    out_two,
     parts,
     channels,
     spread,
@@ -269,7 +270,7 @@ def gather_kernel(
     LINES: tl.constexpr,
     CHANNELS: tl.constexpr,
 ):
-    """Partial results [parts, channels, spread] to ``out`` [2, channels]: sums, or mean and variance."""
+    """Partial results [parts, channels, spread] to two numbers a channel: sums, or mean and variance."""
     channel = tl.program_id(0) * CHANNELS + tl.arange(0, CHANNELS)[None, :]
     exists = channel < channels
     many = tl.zeros([LINES, CHANNELS], tl.float64)
@@ -297,5 +298,5 @@ def gather_kernel(
         one_of = one_of / many_of
         two_of = two_of / many_of - one_of * one_of
         two_of = tl.maximum(two_of, 0.0, propagate_nan=tl.PropagateNan.ALL)
-    tl.store(out + channel, one_of.to(tl.float32), mask=exists)
-    tl.store(out + channels + channel, two_of.to(tl.float32), mask=exists)
+    tl.store(out_one + channel, one_of.to(tl.float32), mask=exists)
+    tl.store(out_two + channel, two_of.to(tl.float32), mask=exists)
