@@ -139,7 +139,9 @@ def _training(
     notes = {}
     check("synfire", neuron.train, neuron.loop, x, grad, share=1e-5)
     share = 1e-5 if dtype == FLOAT32 else 5e-3  # some keep their state in half precision
-    for name, net in {"torch.compile of the loop": torch.compile(neuron.loop), **forms}.items():
+    torch.compiler.reset()  # else a second size would be compiled for every size
+    compiled = torch.compile(neuron.loop, dynamic=False)
+    for name, net in {"torch.compile of the loop": compiled, **forms}.items():
         why_not = or_why_not(partial(check, name, net, neuron.loop, x, grad, share))
         if why_not is None:
             nets[name] = net
