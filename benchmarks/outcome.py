@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -161,7 +162,7 @@ def _version(name: str) -> str:
             import synfire
 
             return synfire.__version__
-        return "absent"
+        return "of unknown version" if find_spec(name) else "absent"
 
 
 def _processor() -> str:
