@@ -41,7 +41,6 @@ from synfire.kernels.integrate_fire.triton.launch import (
     source_and_kind,
     sum_tiles,
     tiles_window,
-    unrolled,
     why_not,
 )
 from synfire.kernels.triton_launch import launch
@@ -84,7 +83,6 @@ def forward(
     v_last = _state_like(x) if last_state else None
     i_last = None if v_last is None or i is None else torch.empty_like(v_last)
     channels = Channels.of(_values(decay, threshold, affine))
-    steps, loop = unrolled(timesteps)
     blocks = fire_blocks(x.element_size(), timesteps)
     beta, decay_kind = source_and_kind(decay)
     theta, threshold_kind = source_and_kind(threshold)
@@ -98,8 +96,7 @@ def forward(
             PLACE=channels.place(8 * blocks.rows), RAGGED=elements % 8 != 0, BITS=form == "bits",
             OUTPUT_SCALE=output_scale if form == "float" else 1.0, **flags_of(dynamics),
             CURRENT=None if i is None else dynamics.current_decay, ONE=threshold.constant == 1.0,
-            TILED=tiles_window(dynamics),
-            STEPS=steps, LOOP=loop, AHEAD=blocks.ahead, ROWS=blocks.rows,
+            TILED=tiles_window(dynamics), **blocks.flags(timesteps), ROWS=blocks.rows,
             num_warps=blocks.warps, enable_fp_fusion=False,
         )  # fmt: skip
     return Fired(out, v_last, i_last, kept)
@@ -140,7 +137,6 @@ def backward(
     grad_threshold = _state_like(grad) if parameters else None
     parts = () if epilogue is None else _parts(epilogue)
     channels = Channels.of([*_values(decay, threshold, affine), *parts])
-    steps, loop = unrolled(timesteps)
     keep = record is None and keeps_membranes(dynamics, parameters)
     blocks = backward_blocks(grad.element_size(), timesteps, record is None, keep)
     beta, decay_kind = source_and_kind(decay)
@@ -152,15 +148,15 @@ def backward(
             backward_kernel, (-(-rows // blocks.rows),),
             (grad, grad_v, grad_i, x, record, v, i,
             grad_x, grad_v_first, grad_i_first, grad_decay, grad_threshold,
-            _scratch(grad, steps, loop and record is None, i is not None),
+            None if record is not None else _scratch(grad, blocks.steps, i is not None),
             beta, theta, scale, shift, *ends,
             elements, rows, timesteps, channels.number, channels.inner),
             DECAY=decay_kind, THRESHOLD=threshold_kind, AFFINE=affine_kind, EPILOGUE=epilogue_kind,
             PLACE=channels.place(8 * blocks.rows), RAGGED=elements % 8 != 0, PARAMETERS=parameters,
             OUTPUT_SCALE=output_scale, **flags_of(dynamics),
             CURRENT=None if i is None else dynamics.current_decay, ONE=threshold.constant == 1.0,
-            DETACH=dynamics.detach_reset, KEEP=keep, STEPS=steps, LOOP=loop, AHEAD=blocks.ahead, ROWS=blocks.rows,
-            num_warps=blocks.warps, enable_fp_fusion=False,
+            DETACH=dynamics.detach_reset, KEEP=keep, **blocks.flags(timesteps),
+            ROWS=blocks.rows, num_warps=blocks.warps, enable_fp_fusion=False,
         )  # fmt: skip
     return Gradients(grad_x, grad_v_first, grad_i_first, grad_decay, grad_threshold)
 
@@ -218,8 +214,8 @@ def backward_sums(
     if number == 1:
         inner = elements
     batches = elements // (number * inner)
-    steps, loop = unrolled(timesteps)
     tiles = sum_tiles(timesteps)
+    walk = tiles.blocks().flags(timesteps)
     division = Division.of(
         batches, number, inner, tiles, tiles.programs * multiprocessors(grad.device)
     )
@@ -232,14 +228,14 @@ def backward_sums(
         sums_x = torch.empty_like(sums)
         launch(
             backward_sums_kernel, division.grid,
-            (grad, grad_v, grad_i, x, v, i, _scratch(grad, steps, loop, i is not None),
+            (grad, grad_v, grad_i, x, v, i, _scratch(grad, walk["STEPS"], i is not None),
             sums, sums_x, beta, theta, scale, shift, centre,
             batches, number, inner, division.length, timesteps),
             DECAY=decay_kind, THRESHOLD=threshold_kind, AFFINE=affine_kind, MEAN=mean_kind,
             OUTPUT_SCALE=output_scale, **flags_of(dynamics),
             CURRENT=None if i is None else dynamics.current_decay, ONE=threshold.constant == 1.0,
             DETACH=dynamics.detach_reset, KEEP=keeps_membranes(dynamics, False),
-            STEPS=steps, LOOP=loop, AHEAD=min(steps, 4), **division.flags(),
+            **walk, **division.flags(),
             num_warps=tiles.warps, enable_fp_fusion=False,
         )  # fmt: skip
         return _gathered(sums, sums_x, None, number)
@@ -277,9 +273,9 @@ def _shared_kind(values: list[Channelwise] | tuple[Channelwise, ...]) -> str:
     return "one" if sizes == {1} else "channel"
 
 
-def _scratch(grad: Tensor, steps: int, wanted: bool, has_current: bool) -> Tensor | None:
-    """Where states at the start of each chunk are kept, or None."""
-    if not wanted:
+def _scratch(grad: Tensor, steps: int, has_current: bool) -> Tensor | None:
+    """Where states at the start of each chunk of ``steps`` are kept; None for a single chunk."""
+    if grad.shape[0] <= steps:
         return None
     chunks = -(-grad.shape[0] // steps)
     return grad.new_empty((1 + has_current, chunks, grad.shape[1]), dtype=torch.float32)

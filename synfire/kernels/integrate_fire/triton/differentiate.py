@@ -62,6 +62,9 @@ def backward_kernel(
     KEEP: tl.constexpr,
     STEPS: tl.constexpr,
     LOOP: tl.constexpr,
+    SHORT: tl.constexpr,
+    STAGES: tl.constexpr,
+    POLICY: tl.constexpr,
     AHEAD: tl.constexpr,
     ROWS: tl.constexpr,
 ):
@@ -134,7 +137,7 @@ def backward_kernel(
                 )  # fmt: skip
         tl.debug_barrier()  # a thread may read what another one stored
     grad_decay, grad_threshold = zero, zero
-    for c in range(chunks):
+    for c in tl.range(0, chunks, num_stages=STAGES):
         chunk = chunks - 1 - c
         if checkpoints is not None:
             v = tl.load(saved + chunk * stride, mask=inside, other=0.0)
@@ -146,7 +149,7 @@ def backward_kernel(
             zero, zero, factor, term, beta, theta, gain, slope, centre, offset,
             AFFINE, EPILOGUE, PARAMETERS, False, OUTPUT_SCALE, LEVELS, ROUNDING, FIRST, RESET,
             RESET_VALUE, DETACH, GAIN, CURRENT, SURROGATE, WIDTH, SCALE, INCLUSIVE, UNIT, ONE, KEEP,
-            STEPS, LOOP, AHEAD, ROWS,
+            STEPS, SHORT, POLICY, AHEAD, ROWS,
         )  # fmt: skip
     if grad_v_first is not None:
         tl.store(grad_v_first + base + local, grad_v, mask=inside)

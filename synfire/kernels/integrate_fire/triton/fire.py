@@ -60,6 +60,9 @@ def fire_kernel(
     TILED: tl.constexpr,
     STEPS: tl.constexpr,
     LOOP: tl.constexpr,
+    SHORT: tl.constexpr,
+    STAGES: tl.constexpr,
+    POLICY: tl.constexpr,
     AHEAD: tl.constexpr,
     ROWS: tl.constexpr,
 ):
@@ -100,32 +103,38 @@ def fire_kernel(
     live = STEPS
     if LOOP:
         live = timesteps
-    for first in range(0, live, STEPS):
+    for first in tl.range(0, live, STEPS, num_stages=STAGES):
         window_word = tl.zeros([ROWS, 8], tl.int32)
         hit_word, spike_word = window_word, window_word
         ahead = ()
         for k in tl.static_range(AHEAD):
             here = inside
-            if LOOP:
-                here = inside & alive_of(first + k, live, [1, 1])
-            raw = tl.load(x + (base + (first + k) * stride) + local, mask=here, other=0.0)
+            if SHORT:
+                here = inside & alive_of(first + k, live)
+            raw = tl.load(
+                x + (base + (first + k) * stride) + local,
+                mask=here,
+                other=0.0,
+                eviction_policy=POLICY,
+            )
             ahead += (raw,)
         for k in tl.static_range(STEPS):
             if k + AHEAD < STEPS:
                 here = inside
-                if LOOP:
-                    here = inside & alive_of(first + k + AHEAD, live, [1, 1])
+                if SHORT:
+                    here = inside & alive_of(first + k + AHEAD, live)
                 raw = tl.load(
-                    x + (base + (first + k + AHEAD) * stride) + local, mask=here, other=0.0
-                )
+                    x + (base + (first + k + AHEAD) * stride) + local,
+                    mask=here, other=0.0, eviction_policy=POLICY,
+                )  # fmt: skip
                 ahead += (raw,)
             u = affine_of(ahead[k], factor, term, AFFINE)
             h, current = charged(u, v, i, beta, GAIN, CURRENT)
             s = count_of(h, theta, LEVELS, ROUNDING, ONE)
             membrane = reset_of(h, s, theta, RESET, RESET_VALUE, ONE)
             here = inside
-            if LOOP:
-                alive = alive_of(first + k, live, [1, 1])
+            if SHORT:
+                alive = alive_of(first + k, live)
                 here = inside & alive
                 membrane = tl.where(alive, membrane, v)
                 current = tl.where(alive, current, i)
@@ -140,7 +149,7 @@ def fire_kernel(
                 if k % 4 == 3 or k == STEPS - 1:
                     store_bytes(
                         out + start, spike_word, step, wide_rows, inside_rows, live,
-                        k % 4 + 1, LOOP,
+                        k % 4 + 1, SHORT,
                     )  # fmt: skip
             else:
                 if OUTPUT_SCALE != 1.0:
@@ -166,7 +175,7 @@ def fire_kernel(
                 if k % 4 == 3 or k == STEPS - 1:
                     store_bytes(
                         record + start, window_word, step, wide_rows, inside_rows, live,
-                        k % 4 + 1, LOOP,
+                        k % 4 + 1, SHORT,
                     )  # fmt: skip
                 if RESET == "hard":
                     hits = tl.where(fired, bit << (8 * (k % 4)), 0)
@@ -174,7 +183,7 @@ def fire_kernel(
                     if k % 4 == 3 or k == STEPS - 1:
                         store_bytes(
                             record + (start + live * wide_rows), hit_word, step, wide_rows,
-                            inside_rows, live, k % 4 + 1, LOOP,
+                            inside_rows, live, k % 4 + 1, SHORT,
                         )  # fmt: skip
     if v_last is not None:
         tl.store(v_last + base + local, v, mask=inside)

@@ -103,7 +103,8 @@ def gradient_steps(
     ONE: tl.constexpr,
     KEEP: tl.constexpr,
     STEPS: tl.constexpr,
-    LOOP: tl.constexpr,
+    SHORT: tl.constexpr,
+    POLICY: tl.constexpr,
     AHEAD: tl.constexpr,
     ROWS: tl.constexpr,
 ):
@@ -119,15 +120,24 @@ def gradient_steps(
     if NEEDS_X:
         for k in tl.static_range(STEPS):
             here = inside
-            if LOOP:
-                here = inside & alive_of(first + k, live, [1, 1])
-            inputs += (tl.load(x + (first + k) * stride + local, mask=here, other=0.0),)
+            if SHORT:
+                here = inside & alive_of(first + k, live)
+            inputs += (
+                tl.load(
+                    x + (first + k) * stride + local, mask=here, other=0.0, eviction_policy=POLICY
+                ),
+            )
     ahead = ()
     for j in tl.static_range(AHEAD):
         here = inside
-        if LOOP:
-            here = inside & alive_of(first + (STEPS - 1 - j), live, [1, 1])
-        raw = tl.load(grad + (first + (STEPS - 1 - j)) * stride + local, mask=here, other=0.0)
+        if SHORT:
+            here = inside & alive_of(first + (STEPS - 1 - j), live)
+        raw = tl.load(
+            grad + (first + (STEPS - 1 - j)) * stride + local,
+            mask=here,
+            other=0.0,
+            eviction_policy=POLICY,
+        )
         ahead += (raw,)
 
     windows, hits, membranes, befores = (), (), (), ()
@@ -141,7 +151,7 @@ def gradient_steps(
                 live,
                 ROWS,
                 4 if k + 4 <= STEPS else STEPS - k,
-                LOOP,
+                SHORT,
             )
             windows += (word,)
             if RESET == "hard":
@@ -153,7 +163,7 @@ def gradient_steps(
                     live,
                     ROWS,
                     4 if k + 4 <= STEPS else STEPS - k,
-                    LOOP,
+                    SHORT,
                 )
                 hits += (word,)
         bit = tl.full([1, 8], 1, tl.int32) << tl.arange(0, 8)[None, :]
@@ -181,9 +191,14 @@ def gradient_steps(
     for k in tl.static_range(STEPS - 1, -1, -1):
         if k >= AHEAD:
             here = inside
-            if LOOP:
-                here = inside & alive_of(first + (k - AHEAD), live, [1, 1])
-            raw = tl.load(grad + (first + (k - AHEAD)) * stride + local, mask=here, other=0.0)
+            if SHORT:
+                here = inside & alive_of(first + (k - AHEAD), live)
+            raw = tl.load(
+                grad + (first + (k - AHEAD)) * stride + local,
+                mask=here,
+                other=0.0,
+                eviction_policy=POLICY,
+            )
             ahead += (raw,)
         grad_s = ahead[STEPS - 1 - k].to(tl.float32)
         if OUTPUT_SCALE != 1.0:
@@ -241,8 +256,8 @@ def gradient_steps(
         new_v = beta * grad_h
 
         here = inside
-        if LOOP:  # timesteps beyond the last change nothing
-            alive = alive_of(first + k, live, [1, 1])
+        if SHORT:  # timesteps beyond the last change nothing
+            alive = alive_of(first + k, live)
             here = inside & alive
             new_v = tl.where(alive, new_v, grad_v)
             new_i = tl.where(alive, new_i, grad_i)

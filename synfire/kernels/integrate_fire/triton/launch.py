@@ -113,11 +113,35 @@ class Channels:
 
 @dataclass(frozen=True)
 class Blocks:
-    """Eights of states in a block, warps that share it, timesteps loaded in advance."""
+    """How a kernel walks through the states and timesteps of a call.
+
+    Attributes:
+        rows: eights of states in a block.
+        warps: warps that share it.
+        ahead: timesteps whose inputs are loaded in advance, of those that are unrolled.
+        steps: timesteps that are unrolled; more run in a loop.
+        stages: of that loop, whose loads go through shared memory if there is more than one.
+        policy: what the caches are told of loads.
+    """
 
     rows: int
     warps: int
     ahead: int
+    steps: int = _UNROLLED
+    stages: int = 1
+    policy: str = ""
+
+    def flags(self, timesteps: int) -> dict[str, Any]:
+        """Compile-time arguments, but for the number of rows."""
+        steps = min(self.steps, timesteps)
+        return {
+            "STEPS": steps,
+            "LOOP": steps < timesteps,
+            "SHORT": timesteps % steps != 0,
+            "STAGES": self.stages,
+            "POLICY": self.policy,
+            "AHEAD": min(self.ahead, steps),
+        }
 
 
 @dataclass(frozen=True)
@@ -127,25 +151,23 @@ class Tiles:
     elements: int
     warps: int
     programs: int
+    ahead: int = 4
 
-
-def unrolled(timesteps: int) -> tuple[int, bool]:
-    """Timesteps that are unrolled, and whether they run in a loop."""
-    return (timesteps, False) if timesteps <= _UNROLLED else (_UNROLLED, True)
+    def blocks(self) -> Blocks:
+        """How a tile walks through its timesteps."""
+        return Blocks(0, self.warps, self.ahead)
 
 
 def fire_blocks(size: int, timesteps: int) -> Blocks:
     """For the forward kernel, of elements of ``size`` bytes. From benchmarks/tuning/neurons.py."""
-    steps, _ = unrolled(timesteps)
-    return Blocks(128, 4, min(steps, 8))
+    return Blocks(128, 4, 8)
 
 
 def backward_blocks(size: int, timesteps: int, recompute: bool, keep: bool) -> Blocks:
     """For the backward kernel; ``keep``: membranes stay in registers."""
-    steps, _ = unrolled(timesteps)
     if not recompute:
-        return Blocks(128, 4, min(steps, 8))
-    return Blocks(64 if keep or steps > 4 else 128, 4, min(steps, 4))
+        return Blocks(128, 4, 8)
+    return Blocks(64 if keep or timesteps > 4 else 128, 4, 4)
 
 
 def sum_tiles(timesteps: int) -> Tiles:

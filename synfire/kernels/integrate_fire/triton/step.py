@@ -212,36 +212,39 @@ def passes(
 
 
 @triton.jit
-def alive_of(step, live, SHAPE: tl.constexpr):
-    """Whether a timestep exists, as a block of one element."""
-    return step + tl.zeros(SHAPE, tl.int32) < live
+def alive_of(step, live):
+    """Whether a timestep exists, as a block [1, 1]."""
+    return step + tl.zeros([1, 1], tl.int32) < live
 
 
 @triton.jit
-def store_bytes(target, word, step, rows, inside, live, COUNT: tl.constexpr, LOOP: tl.constexpr):
-    """Bits [ROWS, 8] of up to four timesteps, timestep j in byte j of a word, as rows of bytes from ``step`` on."""
-    packed = tl.sum(word, 1)
-    place = tl.arange(0, word.shape[0])
-    for j in tl.static_range(COUNT):
-        here = inside
-        if LOOP:
-            here = inside & alive_of(step + j, live, [1])
-        byte = ((packed >> (8 * j)) & 255).to(tl.uint8)
-        tl.store(target + (step + j) * rows + place, byte, mask=here)
+def store_bytes(target, word, step, rows, inside, live, COUNT: tl.constexpr, SHORT: tl.constexpr):
+    """Bits [ROWS, 8] of up to four timesteps, timestep j in byte j of a word, as rows of bytes from ``step`` on.
+
+    One block [4, ROWS] of bytes: if its layout differs from that of the words, they move once for all timesteps.
+    """
+    packed = tl.sum(word, 1)[None, :]
+    j = tl.arange(0, COUNT if COUNT < 3 else 4)[:, None]
+    here = inside[None, :] & (j < COUNT)
+    if SHORT:
+        here = here & (step + j < live)
+    place = tl.arange(0, word.shape[0])[None, :]
+    byte = ((packed >> (8 * j)) & 255).to(tl.uint8)
+    tl.store(target + (step + j) * rows + place, byte, mask=here)
 
 
 @triton.jit
 def load_bytes(
     source, step, rows, inside, live,
-    ROWS: tl.constexpr, COUNT: tl.constexpr, LOOP: tl.constexpr,
+    ROWS: tl.constexpr, COUNT: tl.constexpr, SHORT: tl.constexpr,
 ):  # fmt: skip
     """The inverse of ``store_bytes``: words [ROWS, 1]."""
     place = tl.arange(0, ROWS)
     word = tl.zeros([ROWS], tl.int32)
     for j in tl.static_range(COUNT):
         here = inside
-        if LOOP:
-            here = inside & alive_of(step + j, live, [1])
+        if SHORT:
+            here = inside & (step + j + tl.zeros([1], tl.int32) < live)
         byte = tl.load(source + (step + j) * rows + place, mask=here, other=0)
         word = word | (byte.to(tl.int32) << (8 * j))
     return word[:, None]

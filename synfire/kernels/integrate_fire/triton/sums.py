@@ -182,6 +182,9 @@ def backward_sums_kernel(
     KEEP: tl.constexpr,
     STEPS: tl.constexpr,
     LOOP: tl.constexpr,
+    SHORT: tl.constexpr,
+    STAGES: tl.constexpr,
+    POLICY: tl.constexpr,
     AHEAD: tl.constexpr,
     RUNS: tl.constexpr,
     ALIGNED: tl.constexpr,
@@ -238,7 +241,7 @@ def backward_sums_kernel(
                         AFFINE, LEVELS, ROUNDING, RESET, RESET_VALUE, GAIN, CURRENT, ONE, STEPS,
                     )  # fmt: skip
             tl.debug_barrier()  # a thread may read what another one stored
-        for c in range(chunks):
+        for c in tl.range(0, chunks, num_stages=STAGES):
             chunk = chunks - 1 - c
             if checkpoints is not None:
                 v = tl.load(saved + chunk * stride, mask=inside, other=0.0)
@@ -250,7 +253,7 @@ def backward_sums_kernel(
                 total, total_x, factor, term, beta, theta, 1.0, 0.0, centre, 0.0,
                 AFFINE, "none", False, True, OUTPUT_SCALE, LEVELS, ROUNDING, FIRST, RESET,
                 RESET_VALUE, DETACH, GAIN, CURRENT, SURROGATE, WIDTH, SCALE, INCLUSIVE, UNIT, ONE, KEEP,
-                STEPS, LOOP, AHEAD, 1,
+                STEPS, SHORT, POLICY, AHEAD, 1,
             )  # fmt: skip
     store_partial(sums, total, length, RUNS, ALIGNED)
     store_partial(sums_x, total_x, length, RUNS, ALIGNED)
