@@ -37,6 +37,7 @@ PLACES = {  # how a kernel finds channels: (channels, inner, elements)
     "block": (3, 2048, 3 * 2048),
     "rows": (5, 16, 5 * 16 * 3),
     "lanes": (24, 1, 24 * 7),
+    "wrapped": (13, 1, 13 * 21),
     "pairs": (5, 13, 5 * 13 * 3),
     "elements": (5, 3, 5 * 3 * 9),
 }

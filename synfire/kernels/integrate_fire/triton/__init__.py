@@ -37,6 +37,7 @@ from synfire.kernels.integrate_fire.triton.launch import (
     fire_blocks,
     flags_of,
     keeps_membranes,
+    moment_tiles,
     multiprocessors,
     source_and_kind,
     sum_tiles,
@@ -168,7 +169,7 @@ def moments(x: Tensor, channels: int, inner: int) -> tuple[Tensor, Tensor]:
     from synfire.kernels.integrate_fire.triton.sums import moments_kernel
 
     batches = x.numel() // (channels * inner)
-    tiles = sum_tiles(1)
+    tiles = moment_tiles(x.element_size())
     division = Division.of(
         batches, channels, inner, tiles, tiles.programs * multiprocessors(x.device)
     )
@@ -179,7 +180,7 @@ def moments(x: Tensor, channels: int, inner: int) -> tuple[Tensor, Tensor]:
         launch(
             moments_kernel, division.grid,
             (x, sizes, means, spreads, batches, channels, division.length),
-            **division.flags(),
+            STAGES=tiles.stages, **division.flags(),
             num_warps=tiles.warps, enable_fp_fusion=False,
         )  # fmt: skip
         return _gathered(means, spreads, sizes, channels)
@@ -214,8 +215,8 @@ def backward_sums(
     if number == 1:
         inner = elements
     batches = elements // (number * inner)
-    tiles = sum_tiles(timesteps)
-    walk = tiles.blocks().flags(timesteps)
+    tiles = sum_tiles(grad.element_size(), timesteps)
+    walk = tiles.flags(timesteps)
     division = Division.of(
         batches, number, inner, tiles, tiles.programs * multiprocessors(grad.device)
     )

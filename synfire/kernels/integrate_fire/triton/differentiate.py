@@ -6,7 +6,7 @@ import triton
 import triton.language as tl
 
 from synfire.kernels.integrate_fire.triton.gradient import advance, gradient_steps
-from synfire.kernels.integrate_fire.triton.step import channel_of, value_of
+from synfire.kernels.integrate_fire.triton.step import place_of, value_of
 
 
 @triton.jit(do_not_specialize=["elements", "rows", "timesteps", "channels", "inner"])
@@ -89,19 +89,19 @@ def backward_kernel(
     row_of_channel = row[:, None]
     if PLACE == "block":
         row_of_channel = block * ROWS
-    channel = channel_of(row_of_channel, lane, channels, inner, PLACE)
-    beta = value_of(decay, channel, DECAY)
-    theta = value_of(threshold, channel, THRESHOLD)
+    place = place_of(row_of_channel, lane, channels, inner, PLACE)
+    beta = value_of(decay, place, DECAY, PLACE)
+    theta = value_of(threshold, place, THRESHOLD, PLACE)
     factor, term = 1.0, 0.0
     if AFFINE != "none":
-        factor = value_of(scale, channel, AFFINE)
-        term = value_of(shift, channel, AFFINE)
+        factor = value_of(scale, place, AFFINE, PLACE)
+        term = value_of(shift, place, AFFINE, PLACE)
     gain, slope, centre, offset = 1.0, 0.0, 0.0, 0.0
     if EPILOGUE != "none":
-        gain = value_of(epilogue_gain, channel, EPILOGUE)
-        slope = value_of(epilogue_slope, channel, EPILOGUE)
-        centre = value_of(epilogue_centre, channel, EPILOGUE)
-        offset = value_of(epilogue_offset, channel, EPILOGUE)
+        gain = value_of(epilogue_gain, place, EPILOGUE, PLACE)
+        slope = value_of(epilogue_slope, place, EPILOGUE, PLACE)
+        centre = value_of(epilogue_centre, place, EPILOGUE, PLACE)
+        offset = value_of(epilogue_offset, place, EPILOGUE, PLACE)
 
     zero = tl.zeros([ROWS, 8], tl.float32)
     v, i, grad_v, grad_i = zero, zero, zero, zero

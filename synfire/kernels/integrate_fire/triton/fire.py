@@ -8,11 +8,11 @@ import triton.language as tl
 from synfire.kernels.integrate_fire.triton.step import (
     affine_of,
     alive_of,
-    channel_of,
     charged,
     count_of,
     derivative,
     passes,
+    place_of,
     reset_of,
     store_bytes,
     value_of,
@@ -85,13 +85,13 @@ def fire_kernel(
     row_of_channel = row[:, None]
     if PLACE == "block":
         row_of_channel = block * ROWS
-    channel = channel_of(row_of_channel, lane, channels, inner, PLACE)
-    beta = value_of(decay, channel, DECAY)
-    theta = value_of(threshold, channel, THRESHOLD)
+    place = place_of(row_of_channel, lane, channels, inner, PLACE)
+    beta = value_of(decay, place, DECAY, PLACE)
+    theta = value_of(threshold, place, THRESHOLD, PLACE)
     factor, term = 1.0, 0.0
     if AFFINE != "none":
-        factor = value_of(scale, channel, AFFINE)
-        term = value_of(shift, channel, AFFINE)
+        factor = value_of(scale, place, AFFINE, PLACE)
+        term = value_of(shift, place, AFFINE, PLACE)
 
     v = tl.zeros([ROWS, 8], tl.float32)
     i = v

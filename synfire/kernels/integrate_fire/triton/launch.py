@@ -99,7 +99,7 @@ class Channels:
         return next(iter(layouts), cls())
 
     def place(self, block: int) -> str:
-        """How a kernel finds the channel of an element, in blocks of ``block`` elements (step.channel_of)."""
+        """How a kernel finds the channel of an element, in blocks of ``block`` elements (step.place_of)."""
         if self.number == 1:
             return "one"
         if self.inner % block == 0:
@@ -108,6 +108,8 @@ class Channels:
             return "rows"
         if self.inner == 1 and self.number % 8 == 0:
             return "lanes"
+        if self.inner == 1 and self.number >= 8:
+            return "wrapped"
         return "pairs" if self.inner >= 8 else "elements"
 
 
@@ -146,16 +148,25 @@ class Blocks:
 
 @dataclass(frozen=True)
 class Tiles:
-    """How a sum over channels is divided: elements of a tile, warps, programs for each multiprocessor."""
+    """How a sum over channels is divided.
+
+    Attributes:
+        elements: of a tile.
+        warps: of a program.
+        programs: for each multiprocessor.
+        stages: of the loop over tiles, whose loads go through shared memory if there is more than one.
+        ahead: timesteps whose gradients are loaded in advance.
+    """
 
     elements: int
     warps: int
     programs: int
+    stages: int = 1
     ahead: int = 4
 
-    def blocks(self) -> Blocks:
-        """How a tile walks through its timesteps."""
-        return Blocks(0, self.warps, self.ahead)
+    def flags(self, timesteps: int) -> dict[str, Any]:
+        """Compile-time arguments of the walk through timesteps and tiles."""
+        return Blocks(0, self.warps, self.ahead, stages=self.stages).flags(timesteps)
 
 
 def fire_blocks(size: int, timesteps: int) -> Blocks:
@@ -170,9 +181,14 @@ def backward_blocks(size: int, timesteps: int, recompute: bool, keep: bool) -> B
     return Blocks(64 if keep or timesteps > 4 else 128, 4, 4)
 
 
-def sum_tiles(timesteps: int) -> Tiles:
-    """For the sums over channels, of ``timesteps`` that a tile holds."""
-    return Tiles(2048 if timesteps <= 4 else 512, 4, 8)
+def moment_tiles(size: int) -> Tiles:
+    """For the moments of inputs of ``size`` bytes an element."""
+    return Tiles(2048, 4, 8)
+
+
+def sum_tiles(size: int, timesteps: int) -> Tiles:
+    """For the sums of gradients, a tile of which has ``timesteps``."""
+    return Tiles(1024 if timesteps <= 4 else 512, 4, 8)
 
 
 def tiles_window(dynamics: Dynamics) -> bool:
@@ -252,7 +268,8 @@ def _power_of_two(least: int) -> int:
 
 
 def _columns(length: int, most: int) -> int:
-    """A power of two that wastes few lanes on the ends of lines; the largest of equally good ones."""
-    options = [1 << p for p in range(5, most.bit_length())] or [most]
-    fitting = [c for c in options if c < 2 * length] or options[:1]
-    return min(reversed(fitting), key=lambda c: round(-(-length // c) * c / length, 1))
+    """A power of two of at least 128 that wastes few lanes on the ends of lines; the largest of equally good ones."""
+    if length <= 128:
+        return min(most, _power_of_two(length))
+    options = [c for c in (128, 256, 512, 1024, 2048) if c <= min(most, _power_of_two(length))]
+    return min(reversed(options), key=lambda c: round(-(-length // c) * c / length, 1))

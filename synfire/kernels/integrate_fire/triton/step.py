@@ -12,34 +12,44 @@ import triton.language as tl
 
 
 @triton.jit
-def channel_of(row, lane, channels, inner, PLACE: tl.constexpr):
-    """The channel of each element: of rows [ROWS, 1] or one row, and lanes [1, 8]."""
-    if PLACE == "one":
-        channel = row * 0
-    elif PLACE == "rows":  # inner is a multiple of 8: neighbours in a row share a channel
+def place_of(row, lane, channels, inner, PLACE: tl.constexpr):
+    """Where the values of elements are found, of rows [ROWS, 1] or one row, and lanes [1, 8].
+
+    A channel, the next one, and which elements have that: divisions are made for a row, not for each element.
+    """
+    channel = row * 0
+    after = channel
+    crossed = lane < 0
+    if PLACE == "block" or PLACE == "rows":  # inner is a multiple of 8: a row has one channel
         channel = row // (inner // 8) % channels
     elif PLACE == "lanes":  # channels lie innermost, and are a multiple of 8
         channel = row % (channels // 8) * 8 + lane
+    elif PLACE == "wrapped":  # channels lie innermost, at least 8 of them
+        channel = row % channels * 8 % channels + lane
+        channel = tl.where(channel < channels, channel, channel - channels)
     elif PLACE == "pairs":  # inner is at least 8: a row meets at most two channels
-        first = row * 8
+        whole = row // inner  # 8 * row may not fit
+        first = (row - whole * inner) * 8
         run = first // inner
         crossed = first - run * inner + lane >= inner
-        channel = run % channels + tl.where(crossed, 1, 0)
-        channel = tl.where(channel == channels, 0, channel)
-    else:
+        channel = (whole % channels * 8 + run) % channels
+        after = tl.where(channel + 1 == channels, 0, channel + 1)
+    elif PLACE == "elements":
         channel = (row.to(tl.int64) * 8 + lane) // inner % channels
-    return channel
+    return channel, after, crossed
 
 
 @triton.jit
-def value_of(source, channel, KIND: tl.constexpr):
+def value_of(source, place, KIND: tl.constexpr, PLACE: tl.constexpr):
     """A number, the one value behind a pointer, or one for each channel."""
     if KIND == "number":
         value = source
     elif KIND == "one":
         value = tl.load(source)
     else:
-        value = tl.load(source + channel)
+        value = tl.load(source + place[0])
+        if PLACE == "pairs":
+            value = tl.where(place[2], tl.load(source + place[1]), value)
     return value
 
 

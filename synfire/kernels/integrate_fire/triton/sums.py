@@ -87,6 +87,7 @@ def moments_kernel(
     batches,
     channels,
     length,
+    STAGES: tl.constexpr,
     RUNS: tl.constexpr,
     ALIGNED: tl.constexpr,
     BATCHES: tl.constexpr,
@@ -109,7 +110,9 @@ def moments_kernel(
     if RUNS:
         size = size * width
     tiles = tiles_of(batches, length, RUNS, ALIGNED, BATCHES, COLUMNS)
-    for tile in range(tl.program_id(0) + tl.num_programs(0), tiles, tl.num_programs(0)):
+    for tile in tl.range(
+        tl.program_id(0) + tl.num_programs(0), tiles, tl.num_programs(0), num_stages=STAGES
+    ):
         base, local, inside, high, width = tile_of(
             tile, batches, channels, length, RUNS, ALIGNED, BATCHES, COLUMNS
         )
@@ -197,13 +200,14 @@ def backward_sums_kernel(
     else:
         column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)[None, :]
         channel = column // inner % channels
-    beta = value_of(decay, channel, DECAY)
-    theta = value_of(threshold, channel, THRESHOLD)
+    place = (channel,)
+    beta = value_of(decay, place, DECAY, "")
+    theta = value_of(threshold, place, THRESHOLD, "")
     factor, term = 1.0, 0.0
     if AFFINE != "none":
-        factor = value_of(scale, channel, AFFINE)
-        term = value_of(shift, channel, AFFINE)
-    centre = value_of(mean, channel, MEAN)
+        factor = value_of(scale, place, AFFINE, "")
+        term = value_of(shift, place, AFFINE, "")
+    centre = value_of(mean, place, MEAN, "")
     line = tl.cast(length, tl.int64) * ALIGNED
     if RUNS:
         line = line * channels
@@ -216,7 +220,7 @@ def backward_sums_kernel(
         live = timesteps
     chunks = tl.cdiv(live, STEPS)
     tiles = tiles_of(batches, length, RUNS, ALIGNED, BATCHES, COLUMNS)
-    for tile in range(tl.program_id(0), tiles, tl.num_programs(0)):
+    for tile in tl.range(tl.program_id(0), tiles, tl.num_programs(0), num_stages=STAGES):
         base, local, inside, _high, _width = tile_of(
             tile, batches, channels, length, RUNS, ALIGNED, BATCHES, COLUMNS
         )
@@ -241,7 +245,7 @@ def backward_sums_kernel(
                         AFFINE, LEVELS, ROUNDING, RESET, RESET_VALUE, GAIN, CURRENT, ONE, STEPS,
                     )  # fmt: skip
             tl.debug_barrier()  # a thread may read what another one stored
-        for c in tl.range(0, chunks, num_stages=STAGES):
+        for c in range(chunks):
             chunk = chunks - 1 - c
             if checkpoints is not None:
                 v = tl.load(saved + chunk * stride, mask=inside, other=0.0)
