@@ -16,6 +16,14 @@ from synfire.kernels.integer_linear import (
     integer_linear_op,
 )
 from synfire.kernels.integer_linear.reference import fp8_refuses, fp8_sums
+from synfire.kernels.integer_linear.tuning import (
+    DESIGNS,
+    LARGE,
+    RESIDENT,
+    SMALL,
+    STATEFUL,
+    tile_for,
+)
 from tests.kernels.integer_cases import (
     NEURONS,
     draw_counts,
@@ -150,6 +158,20 @@ def test_where_fp8_is_exact():
     assert "exactly" in fp8_refuses(10, 17, 1) and "exactly" in fp8_refuses(10, 1, 127)
     assert "14 bits" in fp8_refuses(10, 16, 16)
     assert "24 bits" in fp8_refuses(1 << 17, 15, 15)
+
+
+def test_tiles_and_designs_by_shape():
+    assert tile_for(65536, 1024, 1024, stateful=False) == LARGE
+    assert tile_for(65536, 1024, 1024, stateful=True) == STATEFUL
+    assert tile_for(1, 1024, 1024, stateful=False) == SMALL
+    counts, weight = draw_counts(256, 64), draw_weight(32, 64)
+    for design in DESIGNS.values():
+        assert design.refuses(counts, weight) is None
+        assert "16" in design.refuses(counts[:, :5].contiguous(), weight[:, :5].contiguous())
+        assert "contiguous" in design.refuses(counts[:, ::2], weight[:, ::2])
+        assert "begin" in design.refuses(counts.flatten()[1:-63].view(255, 64), weight)
+    deep = torch.zeros(8, 2048, dtype=torch.uint8)
+    assert "shared memory" in RESIDENT.refuses(deep, deep.view(torch.int8))
 
 
 def test_choice():
