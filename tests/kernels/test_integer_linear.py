@@ -170,7 +170,7 @@ def test_tiles_and_designs_by_shape():
         assert "16" in design.refuses(counts[:, :5].contiguous(), weight[:, :5].contiguous())
         assert "contiguous" in design.refuses(counts[:, ::2], weight[:, ::2])
         assert "begin" in design.refuses(counts.flatten()[1:-63].view(255, 64), weight)
-    deep = torch.zeros(8, 2048, dtype=torch.uint8)
+    deep = torch.zeros(16, 2048, dtype=torch.uint8)
     assert "shared memory" in RESIDENT.refuses(deep, deep.view(torch.int8))
 
 
