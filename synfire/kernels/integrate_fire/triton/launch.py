@@ -169,26 +169,53 @@ class Tiles:
         return Blocks(0, self.warps, self.ahead, stages=self.stages).flags(timesteps)
 
 
+# From benchmarks/tuning/neurons.py, by bytes of an element and timesteps: one, few, many.
+_FIRE = {
+    (2, 1): Blocks(128, 4, 1), (2, 4): Blocks(128, 4, 4), (2, 16): Blocks(128, 4, 8),
+    (4, 1): Blocks(128, 8, 1), (4, 4): Blocks(128, 8, 4), (4, 16): Blocks(128, 8, 8),
+}  # fmt: skip
+_OF_RECORD = {
+    (2, 1): Blocks(128, 4, 1), (2, 4): Blocks(128, 4, 4), (2, 16): Blocks(128, 4, 8),
+    (4, 1): Blocks(128, 8, 1), (4, 4): Blocks(128, 8, 4), (4, 16): Blocks(128, 8, 8),
+}  # fmt: skip
+_OF_INPUT = {
+    (2, 1): Blocks(128, 4, 1), (2, 4): Blocks(128, 4, 4), (2, 16): Blocks(64, 4, 4),
+    (4, 1): Blocks(128, 8, 1), (4, 4): Blocks(128, 8, 4), (4, 16): Blocks(64, 4, 4),
+}  # fmt: skip
+_OF_MEMBRANES = {
+    (2, 1): Blocks(128, 4, 1), (2, 4): Blocks(64, 4, 4), (2, 16): Blocks(64, 4, 4),
+    (4, 1): Blocks(64, 4, 1), (4, 4): Blocks(64, 4, 4), (4, 16): Blocks(64, 4, 4),
+}  # fmt: skip
+_MOMENTS = {2: Tiles(2048, 4, 8), 4: Tiles(2048, 4, 8)}
+_SUMS = {
+    (2, 1): Tiles(1024, 4, 8), (2, 4): Tiles(1024, 4, 8), (2, 16): Tiles(512, 4, 8),
+    (4, 1): Tiles(1024, 4, 8), (4, 4): Tiles(1024, 4, 8), (4, 16): Tiles(512, 4, 8),
+}  # fmt: skip
+
+
+def _few(timesteps: int) -> int:
+    return 1 if timesteps == 1 else 4 if timesteps <= 8 else 16
+
+
 def fire_blocks(size: int, timesteps: int) -> Blocks:
-    """For the forward kernel, of elements of ``size`` bytes. From benchmarks/tuning/neurons.py."""
-    return Blocks(128, 4, 8)
+    """For the forward kernel, of elements of ``size`` bytes."""
+    return _FIRE[size, _few(timesteps)]
 
 
 def backward_blocks(size: int, timesteps: int, recompute: bool, keep: bool) -> Blocks:
     """For the backward kernel; ``keep``: membranes stay in registers."""
-    if not recompute:
-        return Blocks(128, 4, 8)
-    return Blocks(64 if keep or timesteps > 4 else 128, 4, 4)
+    table = _OF_MEMBRANES if keep else _OF_INPUT if recompute else _OF_RECORD
+    return table[size, _few(timesteps)]
 
 
 def moment_tiles(size: int) -> Tiles:
     """For the moments of inputs of ``size`` bytes an element."""
-    return Tiles(2048, 4, 8)
+    return _MOMENTS[size]
 
 
 def sum_tiles(size: int, timesteps: int) -> Tiles:
     """For the sums of gradients, a tile of which has ``timesteps``."""
-    return Tiles(1024 if timesteps <= 4 else 512, 4, 8)
+    return _SUMS[size, _few(timesteps)]
 
 
 def tiles_window(dynamics: Dynamics) -> bool:
