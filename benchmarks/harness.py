@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -32,6 +32,8 @@ __all__ = [
 
 _COLD = 256 << 20
 """Bytes written between two timed calls on a GPU: more than any cache holds."""
+_CYCLES_OF_A_MILLISECOND = 2_000_000
+"""Of a device at its highest clock."""
 
 
 class Disagreement(SynfireError):
@@ -47,6 +49,8 @@ class Timing:
     slowest: float
     repeats: int
     rounds: tuple[float, ...] = field(default=(), repr=False)
+    host: float | None = None
+    """What the host needs to launch a call of a device, where that was measured."""
 
     @classmethod
     def of(cls, rounds: list[float]) -> Timing:
@@ -75,27 +79,36 @@ def measure_on_gpu(
 ) -> dict[str, Timing]:
     """The same on the current CUDA device, between events and with cold caches.
 
-    Writing a large buffer before every call empties the caches and lets the host run ahead, so that short kernels are
-    not timed by their launches.
+    Before every call a large buffer is written, which empties the caches, and the device then waits until the host has
+    launched the whole call: the time is that of the device, without gaps of the host, which a net of several layers
+    hides too. What the host needs is ``host`` of the Timing.
     """
     cold = torch.empty(_COLD, dtype=torch.uint8, device="cuda")
-    for call in contestants.values():
+    host: dict[str, float] = {}
+    for name, call in contestants.items():
         for _ in range(3):
             call()
-    torch.cuda.synchronize()
+        torch.cuda.synchronize()
+        launches = []
+        for _ in range(5):
+            start_time = time.perf_counter()
+            call()
+            launches.append(1e3 * (time.perf_counter() - start_time))
+            torch.cuda.synchronize()
+        host[name] = statistics.median(launches)
     events: dict[str, list[tuple[Any, Any]]] = {name: [] for name in contestants}
     for _ in range(repeats):
         for name, call in contestants.items():
             start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-            for _ in range(4):
-                cold.zero_()
+            cold.zero_()
+            torch.cuda._sleep(int(_CYCLES_OF_A_MILLISECOND * 1.5 * min(host[name], 20.0)))
             start.record()
             call()
             end.record()
             events[name].append((start, end))
         torch.cuda.synchronize()
     return {
-        name: Timing.of([start.elapsed_time(end) for start, end in pairs])
+        name: replace(Timing.of([start.elapsed_time(end) for start, end in pairs]), host=host[name])
         for name, pairs in events.items()
     }
 
@@ -171,4 +184,5 @@ def report(title: str, timings: Mapping[str, Timing], baseline: str) -> None:
         times = timing.median / timings[baseline].median
         print(
             f"{name:44}{timing.median:11.3f}{timing.fastest:9.3f}{timing.slowest:9.3f}{times:16.2f}"
+            + ("" if timing.host is None else f"   host {timing.host:.3f}")
         )

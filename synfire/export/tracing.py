@@ -62,7 +62,7 @@ def trace(
         (torch.Size([3, 10]), 9)
     """
     _refuse_non_finite(net)
-    container = as_folded(copy.deepcopy(net)).eval()
+    container = as_folded(copy.deepcopy(net)).cpu().eval()  # a device may limit the batch
     folded_example = _example(container, example)
     program = _export(container, folded_example)
     dtype = np.dtype(np.float64 if folded_example.dtype == torch.float64 else np.float32)
@@ -111,9 +111,7 @@ def _export(net: Folded, folded: Tensor) -> torch.export.ExportedProgram:
     batch = torch.export.Dim("B", min=1, max=1 << 30)
     axis = net.timesteps * batch if net.timesteps > 1 else batch
     try:
-        # cuDNN would limit the batch to sizes that its kernels take.
-        without_cudnn = torch.backends.cudnn.flags(enabled=False)
-        with tracing(), torch.no_grad(), without_cudnn, warnings.catch_warnings():
+        with tracing(), torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # deprecations inside torch.export itself
             return torch.export.export(
                 _Steps(net), (folded,), dynamic_shapes={"x": {0: axis}}, strict=False

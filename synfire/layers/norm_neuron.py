@@ -92,13 +92,12 @@ def _update(norm: nn.BatchNorm2d, mean: Tensor, variance: Tensor, elements: int)
     assert norm.running_mean is not None and norm.running_var is not None
     assert norm.num_batches_tracked is not None
     norm.num_batches_tracked.add_(1)
+    share: float | Tensor = norm.momentum or 0.0
     if norm.momentum is None:
         share = 1.0 / norm.num_batches_tracked.to(norm.running_mean.dtype)
-    else:
-        share = torch.full_like(norm.running_mean[:1], norm.momentum)
     unbiased = variance * (elements / (elements - 1))
-    for running, now in ((norm.running_mean, mean), (norm.running_var, unbiased)):
-        running.copy_(torch.lerp(running, now.to(running.dtype), share))
+    norm.running_mean.lerp_(mean.to(norm.running_mean.dtype), share)
+    norm.running_var.lerp_(unbiased.to(norm.running_var.dtype), share)
 
 
 class NormNeuron(nn.Module):

@@ -49,10 +49,6 @@ def _check(x: Tensor, timesteps: int, given: dict[str, Tensor | None]) -> None:
             )
 
 
-def _rstd(variance: Tensor, eps: float) -> Tensor:
-    return (variance + eps).rsqrt()
-
-
 def _affine(
     mean: Tensor,
     variance: Tensor,
@@ -60,14 +56,13 @@ def _affine(
     bias: Tensor | None,
     eps: float,
     inner: int,
-) -> Affine:
-    scale = _rstd(variance, eps)
-    if weight is not None:
-        scale = scale * weight
-    shift = -mean * scale
-    if bias is not None:
-        shift = shift + bias
-    return Affine(Channelwise(scale, inner), Channelwise(shift, inner))
+) -> tuple[Affine, Tensor]:
+    """The BatchNorm as scale and shift, and 1 / sqrt(variance + eps); few operations, a launch each on a GPU."""
+    rstd = (variance + eps).rsqrt()
+    scale = rstd if weight is None else rstd * weight
+    shift = mean * scale
+    shift = shift.neg_() if bias is None else bias - shift
+    return Affine(Channelwise(scale, inner), Channelwise(shift, inner)), rstd
 
 
 def _wide(value: Tensor | None, dtype: torch.dtype) -> Tensor | None:
@@ -102,6 +97,9 @@ def norm_integrate_fire_forward(
         used_mean, used_variance = path.moments(rows, x.shape[1], inner)
     else:  # an output may not alias an input
         used_mean, used_variance = mean.to(dtype, copy=True), variance.to(dtype, copy=True)
+    affine, _ = _affine(
+        used_mean, used_variance, _wide(weight, dtype), _wide(bias, dtype), eps, inner
+    )
     out = fake_like(x)  # not what the path makes: a view as output could not be changed in place
     path.forward(
         rows,
@@ -110,9 +108,7 @@ def norm_integrate_fire_forward(
         as_channelwise(None, decay, x, layout),
         as_channelwise(None, threshold, x, layout),
         constants,
-        affine=_affine(
-            used_mean, used_variance, _wide(weight, dtype), _wide(bias, dtype), eps, inner
-        ),
+        affine=affine,
         output_scale=output_scale,
         last_state=False,
         out=flat(out, timesteps, layout),
@@ -153,8 +149,7 @@ def norm_integrate_fire_backward(
     rows, grads = flat(x, timesteps, layout), flat(grad_out, timesteps, layout)
     constants = Dynamics.decode(dynamics)
     path = path_for(rows, constants)
-    weight_now = _wide(weight, dtype)
-    affine = _affine(mean, variance, weight_now, _wide(bias, dtype), eps, inner)
+    affine, rstd = _affine(mean, variance, _wide(weight, dtype), _wide(bias, dtype), eps, inner)
     neuron = (
         None,
         current_or_rest(None, x, timesteps, layout, has_current),
@@ -166,18 +161,19 @@ def norm_integrate_fire_backward(
         grads, None, None, rows, *neuron,
         affine=affine, output_scale=output_scale, mean=Channelwise(mean, inner),
     )  # fmt: skip
-    rstd = _rstd(variance, eps)
+    grad_weight = second * rstd
     epilogue = None
     if of_batch:
         each = max(1, x.numel() // max(1, x.shape[1]))
         gain = affine.scale.values
-        slope, offset = -gain * rstd * rstd * second / each, -gain * first / each
+        share = gain * (-1.0 / each)
+        slope, offset = share * rstd * grad_weight, share * first
         epilogue = Epilogue(*(Channelwise(part, inner) for part in (gain, slope, mean, offset)))
     result = path.backward(
         grads, None, None, rows, None, *neuron,
         affine=affine, output_scale=output_scale, epilogue=epilogue,
     )  # fmt: skip
-    return shaped(result.x, x.shape, layout), second * rstd, first
+    return shaped(result.x, x.shape, layout), grad_weight, first
 
 
 norm_integrate_fire_backward_op = torch.library.custom_op(
