@@ -7,6 +7,7 @@
 #include <mutex>
 #include <vector>
 
+#include "nonzero.h"
 #include "threads.h"
 
 namespace synfire {
@@ -56,6 +57,17 @@ Workspaces& workspaces() {
     return *all;
 }
 
+// Neighbouring pixels, as bits or as counts in bytes.
+struct Pixels {
+    SpikeForm form;
+    const uint8_t* data;
+    int64_t step;  // bytes from one to the next
+
+    const uint8_t* at(int64_t pixel, int64_t channel) const {
+        return data + pixel * step + (form == SpikeForm::bits ? channel / 8 : channel);
+    }
+};
+
 class Product {
 public:
     Product(const Plan& plan, const char* slabs, const Spikes& x, const Geometry& geometry,
@@ -64,7 +76,6 @@ public:
         pixel_bytes_ = x.form == InputForm::bits    ? (x.channels + 7) / 8
                        : x.form == InputForm::bytes ? x.channels
                                                     : x.channels * 4;
-        form_ = x.form == InputForm::bits ? SpikeForm::bits : SpikeForm::bytes;
         pieces_ = plan.channels
                       ? (plan.channels + plan.channels_in_block - 1) / plan.channels_in_block
                       : 1;
@@ -125,24 +136,46 @@ public:
     }
 
 private:
-    // Bits, or counts in bytes, of neighbouring pixels.
-    const uint8_t* pixels_at(int64_t pixel, int64_t n, Workspace& space) {
+    Pixels pixels_at(int64_t pixel, int64_t n, Workspace& space) {
         const uint8_t* from = static_cast<const uint8_t*>(x_.data) + pixel * pixel_bytes_;
-        if (x_.form != InputForm::floats) return from;
-        const int64_t elements = n * x_.channels;
-        if (static_cast<int64_t>(space.counts.size()) < elements + 64)
-            space.counts.resize(elements + 64);
-        if (!counts_from_floats(reinterpret_cast<const float*>(from), elements, x_.scale,
-                                space.counts.data()))
-            counts_only_ = false;
-        return space.counts.data();
+        if (x_.form == InputForm::bits) return {SpikeForm::bits, from, pixel_bytes_};
+        if (x_.form == InputForm::bytes) return {SpikeForm::bytes, from, pixel_bytes_};
+        return pixels_of(reinterpret_cast<const float*>(from), n, space);
     }
 
-    int64_t events_of(const uint8_t* pixels, int64_t n) const {
-        if (form_ == SpikeForm::bytes) return count_events(form_, pixels, n * x_.channels);
+    // Floats become bits where that is all that they hold.
+    Pixels pixels_of(const float* from, int64_t n, Workspace& space) {
+        const int64_t elements = n * x_.channels, step = (x_.channels + 7) / 8;
+        if (static_cast<int64_t>(space.counts.size()) < elements + 8 * n + 64)
+            space.counts.resize(elements + 8 * n + 64);
+        uint8_t* to = space.counts.data();
+        const bool joined = x_.channels % 8 == 0;  // pixels follow each other without a gap
+        const int64_t runs = joined ? 1 : n, length = joined ? elements : x_.channels;
+        bool binary = true;
+        for (int64_t run = 0; run < runs && binary; ++run)
+            binary = write_binary(from + run * length, length, to + run * step);
+        if (binary) return {SpikeForm::bits, to, step};
+        if (!counts_from_floats(from, elements, x_.scale, to)) counts_only_ = false;
+        return {SpikeForm::bytes, to, x_.channels};
+    }
+
+    bool write_binary(const float* x, int64_t n, uint8_t* to) const {
+        constexpr int64_t most = 1024;
+        for (; n > 0; n -= most, x += most, to += most / 8) {
+            uint64_t words[most / 64];
+            const int64_t some = std::min(n, most);
+            if (!binary_words(x, some, x_.scale, words)) return false;
+            std::memcpy(to, words, (some + 7) / 8);
+        }
+        return true;
+    }
+
+    int64_t events_of(const Pixels& pixels, int64_t n) const {
+        if (pixels.form == SpikeForm::bytes)
+            return count_events(pixels.form, pixels.data, n * x_.channels);
         int64_t events = 0;
         for (int64_t pixel = 0; pixel < n; ++pixel)
-            events += count_events(form_, pixels + pixel * pixel_bytes_, x_.channels);
+            events += count_events(pixels.form, pixels.at(pixel, 0), x_.channels);
         return events;
     }
 
@@ -151,7 +184,6 @@ private:
     }
 
     int64_t input_pixel(int64_t row) const {
-        if (at_.stride_y == 1 && at_.stride_x == 1) return row;
         const int64_t x = row % at_.out_width, rest = row / at_.out_width;
         const int64_t y = rest % at_.out_height, image = rest / at_.out_height;
         return (image * at_.height + y * at_.stride_y) * at_.width + x * at_.stride_x;
@@ -159,27 +191,21 @@ private:
 
     // One pixel gives one list a block: a matrix product, or a 1x1 convolution.
     int64_t list_pixels(int64_t first, int64_t rows, Workspace& space) {
-        const bool dense_rows = at_.stride_y == 1 && at_.stride_x == 1;
-        const int64_t step = form_ == SpikeForm::bits ? pixel_bytes_ : x_.channels;
-        std::vector<const uint8_t*> pixels(rows);
-        if (x_.form == InputForm::floats) {
-            if (!dense_rows) rows = 1;  // pixels between them are not wanted
-            const uint8_t* counts = pixels_at(input_pixel(first), rows, space);
-            for (int64_t row = 0; row < rows; ++row) pixels[row] = counts + row * step;
-        } else {
-            for (int64_t row = 0; row < rows; ++row)
-                pixels[row] = pixels_at(input_pixel(first + row), 1, space);
-        }
+        const bool neighbours = at_.stride_y == 1 && at_.stride_x == 1;
+        if (!neighbours && x_.form == InputForm::floats) rows = 1;  // not what lies between them
+        const Pixels pixels = pixels_at(neighbours ? first : input_pixel(first), rows, space);
+        const auto at = [&](int64_t row, const Block& block) {
+            const int64_t pixel = neighbours ? row : input_pixel(first + row) - input_pixel(first);
+            return pixels.at(pixel, block.first_channel);
+        };
         for (size_t b = 0; b < plan_.blocks.size(); ++b) {
             const Block& block = plan_.blocks[b];
-            const int64_t skip =
-                form_ == SpikeForm::bits ? block.first_channel / 8 : block.first_channel;
             space.events.resize(rows);
             for (int64_t row = 0; row < rows; ++row)
                 space.events[row] =
-                    static_cast<int32_t>(count_events(form_, pixels[row] + skip, block.channels));
+                    static_cast<int32_t>(count_events(pixels.form, at(row, block), block.channels));
             space.lists[b].fill(space.events, silent(block), [&](int64_t row, uint16_t* to) {
-                return expand(form_, pixels[row] + skip, block.channels, 0, to);
+                return expand(pixels.form, at(row, block), block.channels, 0, to);
             });
         }
         return rows;
@@ -198,8 +224,7 @@ private:
         row.tag = tag;
         row.entries.resize(pieces_);
         row.starts.resize(pieces_);
-        const uint8_t* pixels = pixels_at(tag * at_.width, at_.width, space);
-        const int64_t step = form_ == SpikeForm::bits ? pixel_bytes_ : x_.channels;
+        const Pixels pixels = pixels_at(tag * at_.width, at_.width, space);
         const int64_t room = events_of(pixels, at_.width) + kListSlack;
         for (int64_t piece = 0; piece < pieces_; ++piece) {
             const int64_t first = piece * plan_.channels_in_block;
@@ -211,9 +236,8 @@ private:
             uint16_t* to = entries.data();
             for (int64_t x = 0; x < at_.width; ++x) {
                 starts[x] = static_cast<int32_t>(to - entries.data());
-                const uint8_t* pixel =
-                    pixels + x * step + (form_ == SpikeForm::bits ? first / 8 : first);
-                to = expand(form_, pixel, some, static_cast<uint16_t>(x * some * kStep), to);
+                to = expand(pixels.form, pixels.at(x, first), some,
+                            static_cast<uint16_t>(x * some * kStep), to);
             }
             starts[at_.width] = static_cast<int32_t>(to - entries.data());
         }
@@ -272,7 +296,6 @@ private:
     const Spikes& x_;
     const Geometry& at_;
     const Finish& finish_;
-    SpikeForm form_;
     int64_t pixel_bytes_, pieces_, rows_;
     int64_t image_rows_;  // that a run may touch: each has a place of its own
     int64_t run_rows_ = kRun;

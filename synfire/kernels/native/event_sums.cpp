@@ -48,12 +48,13 @@ SYNFIRE_INLINE void each_line(const Sums<R>& sums, int64_t from, int64_t to, con
     for (int64_t j = from; j < to; j += kEntriesAtOnce)
 #pragma GCC unroll 4
         for (int r = 0; r < R; ++r) {
-            uint64_t four;  // one load for four entries: loads are what limits the sums
-            std::memcpy(&four, sums.list[r] + j, sizeof four);
-#pragma GCC unroll 4
-            for (int e = 0; e < kEntriesAtOnce; ++e, four >>= 16)
-                line(r,
-                     sums.slab[r] + kEntryUnit * static_cast<size_t>(static_cast<uint16_t>(four)));
+#pragma GCC unroll 2
+            for (int e = 0; e < kEntriesAtOnce; e += 2) {
+                uint32_t two;  // one load for two entries: loads limit the sums
+                std::memcpy(&two, sums.list[r] + j + e, sizeof two);
+                line(r, sums.slab[r] + kEntryUnit * static_cast<size_t>(two & 0xffff));
+                line(r, sums.slab[r] + kEntryUnit * static_cast<size_t>(two >> 16));
+            }
         }
 }
 

@@ -96,6 +96,40 @@ SYNFIRE_16 uint64_t word_16(const float* x) {
 }
 #endif
 
+// One word, and in ``others`` a bit where there is something else than zero and ``one``.
+uint64_t binary_4(const float* x, float one, uint64_t& others) {
+    for (int j = 0; j < 64; ++j) others |= static_cast<uint64_t>(x[j] != 0.0f && x[j] != one);
+    return word_4(x);
+}
+
+#if defined(__x86_64__)
+SYNFIRE_8 uint64_t binary_8(const float* x, float one, uint64_t& others) {
+    uint64_t word = 0, ones = 0;
+    for (int j = 0; j < 64; j += 8) {
+        const __m256 v = _mm256_loadu_ps(x + j);
+        const __m256 differs = _mm256_cmp_ps(v, _mm256_setzero_ps(), _CMP_NEQ_UQ);
+        const __m256 equals = _mm256_cmp_ps(v, _mm256_set1_ps(one), _CMP_EQ_OQ);
+        word |= static_cast<uint64_t>(_mm256_movemask_ps(differs)) << j;
+        ones |= static_cast<uint64_t>(_mm256_movemask_ps(equals)) << j;
+    }
+    others |= word ^ ones;
+    return word;
+}
+
+SYNFIRE_16 uint64_t binary_16(const float* x, float one, uint64_t& others) {
+    uint64_t word = 0, ones = 0;
+    for (int j = 0; j < 64; j += 16) {
+        const __m512 v = _mm512_loadu_ps(x + j);
+        const uint64_t differs = _mm512_cmp_ps_mask(v, _mm512_setzero_ps(), _CMP_NEQ_UQ);
+        const uint64_t equals = _mm512_cmp_ps_mask(v, _mm512_set1_ps(one), _CMP_EQ_OQ);
+        word |= differs << j;
+        ones |= equals << j;
+    }
+    others |= word ^ ones;
+    return word;
+}
+#endif
+
 // Words of a run; the ragged last one from a copy that is filled up with zeros.
 #define SYNFIRE_RUN(name, target, one)                         \
     template <typename T>                                      \
@@ -107,10 +141,27 @@ SYNFIRE_16 uint64_t word_16(const float* x) {
         *words = one(rest);                                    \
     }
 
+#define SYNFIRE_BINARY_RUN(name, target, one_word)                             \
+    target bool name(const float* x, int64_t n, float one, uint64_t* words) {  \
+        uint64_t others = 0;                                                   \
+        for (; n >= 64; n -= 64, x += 64) *words++ = one_word(x, one, others); \
+        if (n > 0) {                                                           \
+            float rest[64] = {};                                               \
+            std::memcpy(rest, x, n * sizeof(float));                           \
+            *words = one_word(rest, one, others);                              \
+        }                                                                      \
+        return others == 0;                                                    \
+    }
+
 SYNFIRE_RUN(run_4, , word_4)
+SYNFIRE_BINARY_RUN(binary_run_4, , binary_4)
 #if defined(__x86_64__)
-SYNFIRE_RUN(run_8, __attribute__((target("avx2"))), word_8)
-SYNFIRE_RUN(run_16, __attribute__((target("avx512f,avx512bw"))), word_16)
+#define SYNFIRE_ON_8 __attribute__((target("avx2")))
+#define SYNFIRE_ON_16 __attribute__((target("avx512f,avx512bw")))
+SYNFIRE_RUN(run_8, SYNFIRE_ON_8, word_8)
+SYNFIRE_RUN(run_16, SYNFIRE_ON_16, word_16)
+SYNFIRE_BINARY_RUN(binary_run_8, SYNFIRE_ON_8, binary_8)
+SYNFIRE_BINARY_RUN(binary_run_16, SYNFIRE_ON_16, binary_16)
 #endif
 
 template <typename T>
@@ -128,5 +179,14 @@ void run(const T* x, int64_t n, uint64_t* words) {
 void nonzero_words(const uint8_t* x, int64_t n, uint64_t* words) { run(x, n, words); }
 void nonzero_words(const uint16_t* x, int64_t n, uint64_t* words) { run(x, n, words); }
 void nonzero_words(const float* x, int64_t n, uint64_t* words) { run(x, n, words); }
+
+bool binary_words(const float* x, int64_t n, float one, uint64_t* words) {
+#if defined(__x86_64__)
+    const int lanes = lanes_in_use();
+    if (lanes == kLanes<Lanes16>) return binary_run_16(x, n, one, words);
+    if (lanes == kLanes<Lanes8>) return binary_run_8(x, n, one, words);
+#endif
+    return binary_run_4(x, n, one, words);
+}
 
 }  // namespace synfire

@@ -10,4 +10,7 @@ void nonzero_words(const uint8_t* x, int64_t n, uint64_t* words);
 void nonzero_words(const uint16_t* x, int64_t n, uint64_t* words);
 void nonzero_words(const float* x, int64_t n, uint64_t* words);
 
+// The same of floats; whether all that are not zero equal ``one``.
+bool binary_words(const float* x, int64_t n, float one, uint64_t* words);
+
 }  // namespace synfire
