@@ -193,6 +193,21 @@ def check_range(x: Tensor, weight: EventWeight, packed: bool, scale: float) -> N
         )
 
 
+def check_out(out: Tensor, shape: tuple[int, ...], weight: EventWeight) -> None:
+    """Refuse to write a result where it does not fit."""
+    order = (
+        torch.channels_last
+        if len(shape) == 4 and weight.weight.ndim == 4
+        else torch.contiguous_format
+    )
+    fits = tuple(out.shape) == shape and out.dtype == weight.out_dtype
+    if not fits or not out.is_contiguous(memory_format=order):
+        raise InputError(
+            f"out must be what an earlier call returned: {weight.out_dtype} {list(shape)}, "
+            f"{'channels last' if order == torch.channels_last else 'contiguous'}; got {out.dtype} {list(out.shape)}."
+        )
+
+
 def paths(event: Run, dense: Run, plain: Run) -> tuple[Path, Path, Path]:
     """The three implementations of an event-driven product, and when the first one stands back."""
     return (
@@ -210,6 +225,7 @@ def choose_and_run(
     scale: float,
     limit: float | None,
     threads: int | None,
+    out: Tensor | None,
     **geometry: Any,
 ) -> Tensor:
     """Run the path that is forced, or else by density; the event path measures it itself before it starts."""
@@ -219,10 +235,10 @@ def choose_and_run(
     if dispatch.forced() or not native.available():
         options = {"packed": packed, "scale": scale, "density_limit": limit}
         run, bound = dispatch.choose(x, weight=weight, **options).run, float("inf")
-    out = run(x, weight, packed, scale, bound, threads, **geometry)
-    if out is None:
-        out = dense.run(x, weight, packed, scale, bound, threads, **geometry)
-    result: Tensor = out
+    found = run(x, weight, packed, scale, bound, threads, out, **geometry)
+    if found is None:
+        found = dense.run(x, weight, packed, scale, bound, threads, out, **geometry)
+    result: Tensor = found if out is None or found is out else out.copy_(found)
     return result
 
 

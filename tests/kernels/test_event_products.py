@@ -321,6 +321,27 @@ def test_layouts_and_leading_axes():
     assert event_linear(x[0, 0], packed).shape == (20,)
 
 
+@pytest.mark.parametrize("path", ["event", "dense", "reference"])
+def test_an_output_is_written_again(path):
+    linear, conv = (
+        EventWeight.pack(torch.randn(20, 90)),
+        EventWeight.pack(weight_of("int8", (4, 6, 3, 3))),
+    )
+    first, second = (counts((2, 3, 90), 3, 0.2, seed).to(torch.uint8) for seed in (0, 1))
+    image, other = (counts((2, 6, 5, 5), 3, 0.2, seed).to(torch.uint8) for seed in (0, 1))
+    with use(path):
+        out, image_out = event_linear(first, linear), event_conv(image, conv)
+        assert event_linear(second, linear, out=out) is not None
+        assert torch.equal(out, event_linear(second, linear))
+        assert event_conv(other, conv, out=image_out) is image_out
+        assert torch.equal(image_out, event_conv(other, conv))
+    for wrong in (out[0], out.double(), out.transpose(0, 1)):
+        with pytest.raises(InputError, match="earlier call"):
+            event_linear(first, linear, out=wrong)
+    with pytest.raises(InputError, match="channels last"):
+        event_conv(image, conv, out=image_out.contiguous())
+
+
 def test_bad_input_is_refused_in_a_sentence():
     weight, kernel = EventWeight.pack(torch.randn(4, 10)), EventWeight.pack(torch.randn(4, 3, 3, 3))
     image = torch.zeros(2, 3, 5, 5)

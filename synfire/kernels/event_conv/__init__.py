@@ -20,6 +20,7 @@ from synfire.kernels.event_weight import (
     EventWeight,
     as_spikes,
     check_input,
+    check_out,
     check_range,
     choose_and_run,
     exact_dtype,
@@ -41,6 +42,7 @@ def _event(
     scale: float,
     limit: float,
     threads: int,
+    out: Tensor | None,
     stride: Pair,
     padding: tuple[Pair, Pair],
 ) -> Tensor | None:
@@ -50,24 +52,25 @@ def _event(
     batch, height, width, _ = pixels.shape
     w = weight.weight
     out_height, out_width = out_size((height, width), w, stride, padding)
-    out = torch.empty((batch, out_height, out_width, w.shape[0]), dtype=weight.out_dtype)
+    shape = (batch, out_height, out_width, w.shape[0])
+    sums = torch.empty(shape, dtype=weight.out_dtype) if out is None else out.movedim(1, -1)
     (top, _), (left, _) = padding
     sizes = (batch, height, width, out_height, out_width, *stride, top, left)
     if weight.groups == 1:
         outcome, _ = plan_of(w, weight.largest).product(
-            weight.slabs.data_ptr(), form, pixels.data_ptr(), scale, sizes, out.data_ptr(), limit,
+            weight.slabs.data_ptr(), form, pixels.data_ptr(), scale, sizes, sums.data_ptr(), limit,
             threads,
         )  # fmt: skip
     else:
-        outcome = _depthwise(pixels, form, weight, scale, sizes, out, threads)
+        outcome = _depthwise(pixels, form, weight, scale, sizes, sums, threads)
     if outcome == NOT_COUNTS:
         refuse_other_values(scale)
     if outcome != DONE:
         return None
     floats_as_they_are = weight.groups > 1 and x.is_floating_point()
-    if scale != 1.0 and out.dtype == torch.float32 and not floats_as_they_are:
-        out.mul_(scale)
-    return out.movedim(-1, 1)
+    if scale != 1.0 and sums.dtype == torch.float32 and not floats_as_they_are:
+        sums.mul_(scale)
+    return sums.movedim(-1, 1) if out is None else out
 
 
 def _depthwise(
@@ -96,6 +99,7 @@ def _dense(
     scale: float,
     limit: float,
     threads: int,
+    out: Tensor | None,
     stride: Pair,
     padding: tuple[Pair, Pair],
 ) -> Tensor:
@@ -109,10 +113,10 @@ def _dense(
     even = top == bottom and left == right
     values = values if even else nn_functional.pad(values, (left, right, top, bottom))
     values = values.to(dtype).contiguous(memory_format=torch.channels_last)
-    out = nn_functional.conv2d(
+    sums = nn_functional.conv2d(
         values, w.to(dtype), None, stride, (top, left) if even else 0, groups=weight.groups
     )
-    return out.to(weight.out_dtype)
+    return sums.to(weight.out_dtype).contiguous(memory_format=torch.channels_last)
 
 
 def _reference(
@@ -122,6 +126,7 @@ def _reference(
     scale: float,
     limit: float,
     threads: int,
+    out: Tensor | None,
     stride: Pair,
     padding: tuple[Pair, Pair],
 ) -> Tensor:
@@ -165,11 +170,12 @@ def _run(
     padding: tuple[Pair, Pair],
     limit: float | None,
     threads: int | None,
+    out: Tensor | None = None,
 ) -> Tensor:
     check_range(x, weight, packed, scale)
     limit = float("inf") if weight.groups > 1 and limit is None else limit
     return choose_and_run(
-        DISPATCH, x, weight, packed, scale, limit, threads, stride=stride, padding=padding
+        DISPATCH, x, weight, packed, scale, limit, threads, out, stride=stride, padding=padding
     )
 
 
@@ -223,6 +229,7 @@ def event_conv(
     scale: float = 1.0,
     density_limit: float | None = None,
     threads: int | None = None,
+    out: Tensor | None = None,
 ) -> Tensor:
     """The convolution (cross-correlation) of spikes or counts with a weight.
 
@@ -233,7 +240,7 @@ def event_conv(
         weight: ``EventWeight.pack`` of [N, C, height, width], or of [C, 1, height, width] with ``groups=C``.
         stride: one, or one for height and width each.
         padding: zeros around the input: one number, one for height and width each, or ((top, bottom), (left, right)).
-        packed, scale, density_limit, threads: as in :func:`synfire.kernels.event_linear.event_linear`; a depthwise
+        packed, scale, density_limit, threads, out: as in :func:`synfire.kernels.event_linear.event_linear`; a depthwise
             convolution multiplies whole pixels at any density and never goes dense by itself.
 
     Returns:
@@ -262,15 +269,18 @@ def event_conv(
             f"{'' if w.ndim == 4 else ': a matrix goes to event_linear'}."
         )
     size = x.shape[1:3] if packed else x.shape[2:]
-    if min(out_size((size[0], size[1]), w, steps, zeros)) < 1:
+    out_shape = (x.shape[0], w.shape[0], *out_size((size[0], size[1]), w, steps, zeros))
+    if min(out_shape[2:]) < 1:
         raise InputError(
             f"a kernel of {w.shape[2]} x {w.shape[3]} does not fit an image of {size[0]} x {size[1]} with padding "
             f"{padding}."
         )
+    if out is not None:
+        check_out(out, out_shape, weight)
     if type(x) is Tensor and not torch.compiler.is_compiling():  # an operator's call costs 20 us
-        return _run(x, weight, packed, scale, steps, zeros, density_limit, threads)
-    out: Tensor = event_conv_op(
+        return _run(x, weight, packed, scale, steps, zeros, density_limit, threads, out)
+    result: Tensor = event_conv_op(
         x, w, weight.slabs, weight.groups, weight.largest, weight.reach, packed, scale,
         list(steps), [*zeros[0], *zeros[1]], density_limit, threads,
     )  # fmt: skip
-    return out
+    return result if out is None else out.copy_(result)

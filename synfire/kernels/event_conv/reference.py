@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as nn_functional
 from torch import Tensor
 
@@ -24,4 +25,4 @@ def event_conv(
     (top, bottom), (left, right) = padding
     padded = nn_functional.pad(values, (left, right, top, bottom))
     out = nn_functional.conv2d(padded, weight.weight.double(), stride=stride, groups=weight.groups)
-    return out.to(weight.out_dtype)
+    return out.to(weight.out_dtype).contiguous(memory_format=torch.channels_last)

@@ -21,6 +21,7 @@ from synfire.kernels.event_weight import (
     EventWeight,
     as_spikes,
     check_input,
+    check_out,
     check_range,
     choose_and_run,
     exact_dtype,
@@ -36,12 +37,19 @@ __all__ = ["EventWeight", "event_linear"]
 
 
 def _event(
-    x: Tensor, weight: EventWeight, packed: bool, scale: float, limit: float, threads: int
+    x: Tensor,
+    weight: EventWeight,
+    packed: bool,
+    scale: float,
+    limit: float,
+    threads: int,
+    out: Tensor | None = None,
 ) -> Tensor | None:
     """The compiled sums over events of x [M, K], or None where x is denser than ``limit``."""
     spikes, form = as_spikes(x, packed)
     rows = spikes.shape[0]
-    out = torch.empty((rows, weight.weight.shape[0]), dtype=weight.out_dtype)
+    if out is None:
+        out = torch.empty((rows, weight.weight.shape[0]), dtype=weight.out_dtype)
     outcome, _ = plan_of(weight.weight, weight.largest).product(
         weight.slabs.data_ptr(), form, spikes.data_ptr(), scale, (rows, 1, 1, 1, 1, 1, 1, 0, 0),
         out.data_ptr(), limit, threads,
@@ -54,7 +62,13 @@ def _event(
 
 
 def _dense(
-    x: Tensor, weight: EventWeight, packed: bool, scale: float, limit: float, threads: int
+    x: Tensor,
+    weight: EventWeight,
+    packed: bool,
+    scale: float,
+    limit: float,
+    threads: int,
+    out: Tensor | None = None,
 ) -> Tensor:
     """A dense product of torch, exact for integers."""
     w = weight.weight
@@ -69,7 +83,13 @@ def _dense(
 
 
 def _reference(
-    x: Tensor, weight: EventWeight, packed: bool, scale: float, limit: float, threads: int
+    x: Tensor,
+    weight: EventWeight,
+    packed: bool,
+    scale: float,
+    limit: float,
+    threads: int,
+    out: Tensor | None = None,
 ) -> Tensor:
     return reference.event_linear(x, weight, packed, scale)
 
@@ -84,11 +104,15 @@ def _run(
     scale: float,
     limit: float | None,
     threads: int | None,
+    out: Tensor | None = None,
 ) -> Tensor:
     rows = x.reshape(math.prod(x.shape[:-1]), x.shape[-1]).contiguous()
     check_range(rows, weight, packed, scale)
-    out = choose_and_run(DISPATCH, rows, weight, packed, scale, limit, threads)
-    return out.view(*x.shape[:-1], weight.weight.shape[0])
+    shape = (*x.shape[:-1], weight.weight.shape[0])
+    if out is not None:
+        check_out(out, shape, weight)
+        out = out.view(rows.shape[0], shape[-1])
+    return choose_and_run(DISPATCH, rows, weight, packed, scale, limit, threads, out).view(shape)
 
 
 @torch.library.custom_op("synfire::event_linear", mutates_args=())
@@ -123,6 +147,7 @@ def event_linear(
     scale: float = 1.0,
     density_limit: float | None = None,
     threads: int | None = None,
+    out: Tensor | None = None,
 ) -> Tensor:
     """The product of spikes or counts with a weight: y[..., n] = sum over k of x[..., k] w[n, k].
 
@@ -136,6 +161,7 @@ def event_linear(
             runs; None: what was measured for the type of the weight. ``synfire.kernels.use("event")``, ``"dense"`` and
             ``"reference"`` force a path; ``explain("event_linear", x, weight=weight)`` tells the density.
         threads: at most; None: torch's number. Results do not depend on it.
+        out: the result of an earlier call, to be written again: fresh memory costs as much as sums of few events.
 
     Returns:
         [..., N]: float32 for float32 weights, summed in the order of k; for int8 and int16 weights the exact int32 sum
@@ -159,9 +185,9 @@ def event_linear(
             f"{list(x.shape)}{'' if weight.weight.ndim == 2 else ': a convolution goes to event_conv'}."
         )
     if type(x) is Tensor and not torch.compiler.is_compiling():  # an operator's call costs 20 us
-        return _run(x, weight, packed, scale, density_limit, threads)
-    out: Tensor = event_linear_op(
+        return _run(x, weight, packed, scale, density_limit, threads, out)
+    result: Tensor = event_linear_op(
         x, weight.weight, weight.slabs, weight.largest, weight.reach, packed, scale, density_limit,
         threads,
     )  # fmt: skip
-    return out
+    return result if out is None else out.copy_(result)
