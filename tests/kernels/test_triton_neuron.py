@@ -196,6 +196,25 @@ def test_sums_of_nothing():
     assert first.tolist() == second.tolist() == [0.0, 0.0, 0.0]
 
 
+@pytest.mark.parametrize("parameters", [False, True])
+@pytest.mark.parametrize("channels", [0, 1, 100, 300])
+def test_arithmetic_of_a_batchnorm(channels, parameters):
+    mean, first, second, weight, bias = (draw(channels, seed=k) for k in range(5))
+    variance = draw(channels, seed=5).abs() + 0.1
+    given = (weight, bias) if parameters else (None, None)
+    found = path.norm_affine(mean, variance, *given, 1e-3, 49)
+    expected = plain.norm_affine(mean, variance, *given, 1e-3, 49)
+    grads = path.norm_epilogue(first, second, mean, variance, expected, 1e-3, 77)
+    wanted = plain.norm_epilogue(first, second, mean, variance, expected, 1e-3, 77)
+    pairs = [(found.scale, expected.scale), (found.shift, expected.shift)]
+    for name in ("gain", "slope", "centre", "offset"):
+        pairs.append((getattr(grads[1], name), getattr(wanted[1], name)))
+    for mine, theirs in pairs:
+        assert mine.inner == theirs.inner == 49
+        torch.testing.assert_close(mine.values, theirs.values)
+    torch.testing.assert_close(grads[0], wanted[0])
+
+
 def test_refusals_have_a_reason():
     x = torch.zeros(2, 8)
     assert path.why_not(x) is None

@@ -9,6 +9,7 @@ import torch
 
 from synfire.kernels.integrate_fire import plain
 from synfire.kernels.integrate_fire import triton as path
+from synfire.kernels.norm_integrate_fire import norm_integrate_fire
 from tests.kernels.neuron_calls import (
     BINARY,
     INEXACT,
@@ -181,6 +182,30 @@ def test_repeated_runs_are_equal(layout):
     for _ in range(5):
         again = everything()
         assert [torch.equal(a, b) for a, b in zip(first, again, strict=True)] == [True] * 7
+
+
+@pytest.mark.parametrize("fixed", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("shape", [(8, 64, 28, 28), (8, 6, 7, 5), (64, 96)])
+def test_batchnorm_and_neuron(shape, dtype, fixed):
+    dynamics, channels, results = Call.of(INTEGER, 1, 1).dynamics, shape[1], []
+    for device in ("cpu", "cuda"):
+        x = draw(*shape).to(device, dtype).requires_grad_()
+        weight, bias = (draw(channels, seed=k).to(device).requires_grad_() for k in (1, 2))
+        mean, variance = draw(channels, seed=3).to(device), draw(channels).abs().to(device) + 0.5
+        out, *statistics = norm_integrate_fire(
+            x, 4, dynamics, weight=weight, bias=bias, decay=0.9, threshold=0.7,
+            mean=mean if fixed else None, variance=variance if fixed else None,
+        )  # fmt: skip
+        (out.float() * draw(*shape, seed=4).to(device)).sum().backward()
+        results.append((out, *statistics, x.grad, weight.grad, bias.grad))
+    (out, mean, variance, *grads), (found, found_mean, found_variance, *found_grads) = results
+    assert float((found.cpu() != out).float().mean()) < 1e-4  # sums round differently
+    torch.testing.assert_close(found_mean.cpu(), mean, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(found_variance.cpu(), variance, rtol=1e-5, atol=1e-6)
+    for mine, theirs in zip(found_grads, grads, strict=True):
+        error = (mine.cpu().double() - theirs.double()).norm() / theirs.double().norm()
+        assert float(error) < 2e-2
 
 
 LARGE = (1 << 31) + (1 << 18) + 8192

@@ -10,11 +10,16 @@ A path is two functions,
     backward(grad, grad_v, grad_i, x, record, v, i, decay, threshold, dynamics, *, affine, output_scale,
              parameters, epilogue) -> Gradients
 
-and two more for BatchNorm,
+and more for BatchNorm,
 
     moments(x, channels, inner) -> mean, variance                      of all elements of a channel, biased
     backward_sums(grad, grad_v, grad_i, x, v, i, decay, threshold, dynamics, *, affine, output_scale, mean)
         -> sum of g_u, sum of g_u * (x - mean)                         a channel, g_u the gradient of the affine output
+
+with the arithmetic on channels that lies between them,
+
+    norm_affine(mean, variance, weight, bias, eps, inner) -> Affine
+    norm_epilogue(first, second, mean, variance, affine, eps, each) -> gradient of the weight, Epilogue
 
 All paths equal the reference bit for bit in float32 counts and states. Rounding order, each line one rounding:
 u = x * scale, then u = u + shift; the equations of reference.py in their order; y = s * output_scale.

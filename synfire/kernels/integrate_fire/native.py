@@ -15,6 +15,8 @@ from torch import Tensor
 
 from synfire.core.errors import InputError
 from synfire.kernels.integrate_fire.call import Affine, Channelwise, Epilogue, Fired, Gradients
+from synfire.kernels.integrate_fire.plain import norm_affine as norm_affine
+from synfire.kernels.integrate_fire.plain import norm_epilogue as norm_epilogue
 from synfire.kernels.integrate_fire.reference import Dynamics
 from synfire.kernels.native import extension
 

@@ -165,3 +165,41 @@ def backward_sums(
     centred = _wide(x) - mean.over(elements)
     shape = (-1, mean.values.shape[0], mean.inner)
     return wide.x.reshape(shape).sum((0, 2)), (wide.x * centred).reshape(shape).sum((0, 2))
+
+
+def norm_affine(
+    mean: Tensor,
+    variance: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    eps: float,
+    inner: int,
+) -> Affine:
+    """What a BatchNorm with these statistics [C] does to its input; all in the state's dtype."""
+    scale = (variance + eps).rsqrt()
+    if weight is not None:
+        scale = scale * weight
+    shift = -mean * scale
+    if bias is not None:
+        shift = shift + bias
+    return Affine(Channelwise(scale, inner), Channelwise(shift, inner))
+
+
+def norm_epilogue(
+    first: Tensor,
+    second: Tensor,
+    mean: Tensor,
+    variance: Tensor,
+    affine: Affine,
+    eps: float,
+    each: int,
+) -> tuple[Tensor, Epilogue]:
+    """Gradient of the weight [C], and how that of x follows, of a BatchNorm over ``each`` elements a channel.
+
+    ``first`` and ``second`` are the results of ``backward_sums``.
+    """
+    rstd = (variance + eps).rsqrt()
+    scale, inner = affine.scale, affine.scale.inner
+    slope, offset = -scale.values * rstd * rstd * second / each, -scale.values * first / each
+    parts = (Channelwise(part, inner) for part in (slope, mean, offset))
+    return second * rstd, Epilogue(scale, *parts)

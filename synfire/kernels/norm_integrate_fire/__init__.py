@@ -23,7 +23,7 @@ from synfire.core.emission import announce
 from synfire.core.errors import ConfigError, InputError
 from synfire.kernels.eager import runs_eagerly
 from synfire.kernels.integrate_fire import asks_gradient
-from synfire.kernels.integrate_fire.call import Affine, Channelwise, Epilogue
+from synfire.kernels.integrate_fire.call import Channelwise
 from synfire.kernels.integrate_fire.operator import (
     as_channelwise,
     check_input,
@@ -47,22 +47,6 @@ def _check(x: Tensor, timesteps: int, given: dict[str, Tensor | None]) -> None:
             raise InputError(
                 f"{name} must have one value for each of the {x.shape[1]} channels, got shape {tuple(value.shape)}."
             )
-
-
-def _affine(
-    mean: Tensor,
-    variance: Tensor,
-    weight: Tensor | None,
-    bias: Tensor | None,
-    eps: float,
-    inner: int,
-) -> tuple[Affine, Tensor]:
-    """The BatchNorm as scale and shift, and 1 / sqrt(variance + eps); few operations, a launch each on a GPU."""
-    rstd = (variance + eps).rsqrt()
-    scale = rstd if weight is None else rstd * weight
-    shift = mean * scale
-    shift = shift.neg_() if bias is None else bias - shift
-    return Affine(Channelwise(scale, inner), Channelwise(shift, inner)), rstd
 
 
 def _wide(value: Tensor | None, dtype: torch.dtype) -> Tensor | None:
@@ -97,9 +81,6 @@ def norm_integrate_fire_forward(
         used_mean, used_variance = path.moments(rows, x.shape[1], inner)
     else:  # an output may not alias an input
         used_mean, used_variance = mean.to(dtype, copy=True), variance.to(dtype, copy=True)
-    affine, _ = _affine(
-        used_mean, used_variance, _wide(weight, dtype), _wide(bias, dtype), eps, inner
-    )
     out = fake_like(x)  # not what the path makes: a view as output could not be changed in place
     path.forward(
         rows,
@@ -108,7 +89,9 @@ def norm_integrate_fire_forward(
         as_channelwise(None, decay, x, layout),
         as_channelwise(None, threshold, x, layout),
         constants,
-        affine=affine,
+        affine=path.norm_affine(
+            used_mean, used_variance, _wide(weight, dtype), _wide(bias, dtype), eps, inner
+        ),
         output_scale=output_scale,
         last_state=False,
         out=flat(out, timesteps, layout),
@@ -149,7 +132,7 @@ def norm_integrate_fire_backward(
     rows, grads = flat(x, timesteps, layout), flat(grad_out, timesteps, layout)
     constants = Dynamics.decode(dynamics)
     path = path_for(rows, constants)
-    affine, rstd = _affine(mean, variance, _wide(weight, dtype), _wide(bias, dtype), eps, inner)
+    affine = path.norm_affine(mean, variance, _wide(weight, dtype), _wide(bias, dtype), eps, inner)
     neuron = (
         None,
         current_or_rest(None, x, timesteps, layout, has_current),
@@ -161,17 +144,11 @@ def norm_integrate_fire_backward(
         grads, None, None, rows, *neuron,
         affine=affine, output_scale=output_scale, mean=Channelwise(mean, inner),
     )  # fmt: skip
-    grad_weight = second * rstd
-    epilogue = None
-    if of_batch:
-        each = max(1, x.numel() // max(1, x.shape[1]))
-        gain = affine.scale.values
-        share = gain * (-1.0 / each)
-        slope, offset = share * rstd * grad_weight, share * first
-        epilogue = Epilogue(*(Channelwise(part, inner) for part in (gain, slope, mean, offset)))
+    each = max(1, x.numel() // max(1, x.shape[1]))
+    grad_weight, epilogue = path.norm_epilogue(first, second, mean, variance, affine, eps, each)
     result = path.backward(
         grads, None, None, rows, None, *neuron,
-        affine=affine, output_scale=output_scale, epilogue=epilogue,
+        affine=affine, output_scale=output_scale, epilogue=epilogue if of_batch else None,
     )  # fmt: skip
     return shaped(result.x, x.shape, layout), grad_weight, first
 

@@ -5,6 +5,7 @@ step.py           one timestep, its derivative, channels, packed bits
 fire.py           the forward kernel
 gradient.py       back through a few timesteps
 differentiate.py  the backward kernel
+norm.py           the few operations of a BatchNorm on its channels
 sums.py           reductions over a batch: moments and gradients of a BatchNorm
 launch.py         which calls it takes, compile-time flags, block sizes
 ================ ========================================================
@@ -46,7 +47,15 @@ from synfire.kernels.integrate_fire.triton.launch import (
 )
 from synfire.kernels.triton_launch import launch
 
-__all__ = ["backward", "backward_sums", "forward", "moments", "why_not"]
+__all__ = [
+    "backward",
+    "backward_sums",
+    "forward",
+    "moments",
+    "norm_affine",
+    "norm_epilogue",
+    "why_not",
+]
 
 _FORM_DTYPES = {"uint8": torch.uint8, "bits": torch.uint8}
 
@@ -240,6 +249,55 @@ def backward_sums(
             num_warps=tiles.warps, enable_fp_fusion=False,
         )  # fmt: skip
         return _gathered(sums, sums_x, None, number)
+
+
+def norm_affine(
+    mean: Tensor,
+    variance: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    eps: float,
+    inner: int,
+) -> Affine:
+    """What a BatchNorm with these statistics [C] does to its input; all float32."""
+    from synfire.kernels.integrate_fire.triton.norm import affine_kernel
+
+    channels = mean.shape[0]
+    scale, shift = torch.empty_like(mean), torch.empty_like(mean)
+    if channels:
+        with device_of(mean):
+            launch(
+                affine_kernel, (-(-channels // 128),),
+                (mean, variance, weight, bias, scale, shift, channels, eps),
+                CHANNELS=128, num_warps=4, enable_fp_fusion=False,
+            )  # fmt: skip
+    return Affine(Channelwise(scale, inner), Channelwise(shift, inner))
+
+
+def norm_epilogue(
+    first: Tensor,
+    second: Tensor,
+    mean: Tensor,
+    variance: Tensor,
+    affine: Affine,
+    eps: float,
+    each: int,
+) -> tuple[Tensor, Epilogue]:
+    """Gradient of the weight [C], and how that of x follows, of a BatchNorm over ``each`` elements a channel."""
+    from synfire.kernels.integrate_fire.triton.norm import epilogue_kernel
+
+    channels, scale, inner = mean.shape[0], affine.scale, affine.scale.inner
+    grad_weight, slope, offset = (torch.empty_like(mean) for _ in range(3))
+    if channels:
+        with device_of(mean):
+            launch(
+                epilogue_kernel, (-(-channels // 128),),
+                (first, second, variance, scale.values, grad_weight, slope, offset, channels, eps,
+                float(each)),
+                CHANNELS=128, num_warps=4, enable_fp_fusion=False,
+            )  # fmt: skip
+    parts = (Channelwise(part, inner) for part in (slope, mean, offset))
+    return grad_weight, Epilogue(scale, *parts)
 
 
 def _state_like(x: Tensor) -> Tensor:
