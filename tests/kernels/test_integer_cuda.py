@@ -116,20 +116,24 @@ def test_fused_neuron(name, timesteps, m, n, k):
     v = torch.randint(-500, 500, (m, n), dtype=torch.int32)
     counts, weight, bias, v = on_device(counts, weight, bias, v)
     sums = exact(counts, weight) + bias
-    for threshold in (draw_thresholds(n, k).cuda(), 128, 333, 100_003):
+    theta = draw_thresholds(n, k).cuda()
+    for threshold, bound in (
+        (theta, 2**31 - 1),
+        (theta, bound_of(theta, neuron.levels, bias)),
+        (128, 0),
+        (333, 0),
+    ):
         tensor, value = (threshold, 0) if isinstance(threshold, torch.Tensor) else (None, threshold)
-        for state in (None, v):
+        for state, keep in ((None, False), (v, True)):
             expected, membrane = fire_rows(sums, tensor, value, state, timesteps, neuron)
-            counted, last = integer_fire(sums, threshold, neuron, timesteps, state)
-            assert torch.equal(counted, expected) and torch.equal(last, membrane)
-            for keep in (False, True):
-                for bound in (2**31 - 1, bound_of(threshold, neuron.levels, bias)):
-                    out, last = integer_linear_fire(
-                        counts, weight, threshold, neuron, bias=bias, v=state, timesteps=timesteps,
-                        count_levels=4, bound=bound, keep_state=keep,
-                    )  # fmt: skip
-                    assert torch.equal(out, expected)
-                    assert last is None or torch.equal(last, membrane)
+            out, last = integer_linear_fire(
+                counts, weight, threshold, neuron, bias=bias, v=state, timesteps=timesteps,
+                count_levels=4, bound=bound or 2**31 - 1, keep_state=keep,
+            )  # fmt: skip
+            assert torch.equal(out, expected)
+            assert last is None or torch.equal(last, membrane)
+        counted, last = integer_fire(sums, threshold, neuron, timesteps, v)
+        assert torch.equal(counted, expected) and torch.equal(last, membrane)
 
 
 def test_the_benchmarked_layer():
@@ -166,7 +170,7 @@ LARGE_CONVOLUTIONS = [
 ]
 
 
-@pytest.mark.parametrize("levels", [4, 127, 255])
+@pytest.mark.parametrize("levels", [127, 255])
 @pytest.mark.parametrize("case", [*CONVOLUTIONS, *LARGE_CONVOLUTIONS], ids=str)
 def test_convolution(case, levels):
     b, h, w, c, o, kernel, stride, padding = case
@@ -178,7 +182,7 @@ def test_convolution(case, levels):
     assert torch.equal(integer_conv2d(counts, weight, bias, **options), right)
 
 
-@pytest.mark.parametrize("name", NEURONS)
+@pytest.mark.parametrize("name", ["one level", "half up", "leaky", "leaky, hard"])
 @pytest.mark.parametrize(("timesteps", "channels"), [(1, 128), (4, 64), (2, 5)])
 def test_fused_convolution(name, timesteps, channels):
     neuron, o = NEURONS[name], 96
@@ -187,7 +191,7 @@ def test_fused_convolution(name, timesteps, channels):
     bias = torch.randint(-300, 300, (o,), dtype=torch.int32, device="cuda")
     v = torch.randint(-500, 500, (6, 17, 16, o), dtype=torch.int32, device="cuda")
     sums = (product(counts, weight, 1, 1, exact) + bias).reshape(-1, o)
-    for threshold in (draw_thresholds(o, 9 * channels).cuda(), 128, 333):
+    for threshold in (draw_thresholds(o, 9 * channels).cuda(), 333):
         tensor, value = (threshold, 0) if isinstance(threshold, torch.Tensor) else (None, threshold)
         for state, keep in ((None, False), (v, True)):
             rows = None if state is None else state.reshape(-1, o)

@@ -26,30 +26,46 @@ def hopper():
         pytest.skip("needs compute capability 9.0")
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
-@pytest.mark.parametrize("name", DESIGNS)
-def test_equals_the_definition(name, shape):
+def agree(name, shape, neuron, threshold, bias, bound):
     from synfire.kernels.integer_linear import triton_hopper
 
-    design = DESIGNS[name]
     m, n, k = shape
     counts, weight = draw_counts(m, k, levels=15).cuda(), draw_weight(n, k).cuda()
-    bias = torch.randint(-300, 300, (n,), dtype=torch.int32, device="cuda")
     sums = (counts.double() @ weight.double().T).to(torch.int32)
-    for neuron in (IntegerNeuron(4), IntegerNeuron(15, "floor"), IntegerNeuron(1)):
-        for threshold in (draw_thresholds(n, k).cuda(), 128, 333, 100_003):
-            tensor, value = (
-                (threshold, 0) if isinstance(threshold, torch.Tensor) else (None, threshold)
-            )
-            for b in (None, bias):
-                charged = sums if b is None else sums + b
-                right, _ = fire_rows(charged, tensor, value, None, 1, neuron)
-                for bound in (2**31 - 1, bound_of(threshold, neuron.levels, b)):
-                    out = triton_hopper.linear_fire(
-                        counts, weight, b, neuron=neuron, threshold=tensor, threshold_value=value,
-                        bound=bound, design=design,
-                    )  # fmt: skip
-                    assert torch.equal(out, right)
+    tensor, value = (threshold, 0) if isinstance(threshold, torch.Tensor) else (None, threshold)
+    charged = sums if bias is None else sums + bias
+    right, _ = fire_rows(charged, tensor, value, None, 1, neuron)
+    out = triton_hopper.linear_fire(
+        counts, weight, bias, neuron=neuron, threshold=tensor, threshold_value=value, bound=bound,
+        design=DESIGNS[name],
+    )  # fmt: skip
+    assert torch.equal(out, right)
+
+
+def draw_bias(n):
+    return torch.randint(-300, 300, (n,), dtype=torch.int32, device="cuda")
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("name", DESIGNS)
+def test_every_shape(name, shape):
+    neuron, bias = IntegerNeuron(4), draw_bias(shape[1])
+    theta = draw_thresholds(*shape[1:]).cuda()
+    agree(name, shape, neuron, theta, bias, bound_of(theta, neuron.levels, bias))
+    agree(name, shape, neuron, 512, None, 2**31 - 1)
+
+
+@pytest.mark.parametrize(
+    "neuron", [IntegerNeuron(4), IntegerNeuron(15, "floor"), IntegerNeuron()], ids=str
+)
+@pytest.mark.parametrize("name", DESIGNS)
+def test_every_form_of_the_neuron(name, neuron):
+    shape = (5000, 528, 784)
+    theta, bias = draw_thresholds(*shape[1:]).cuda(), draw_bias(528)
+    for bound in (2**31 - 1, bound_of(theta, neuron.levels, bias)):
+        agree(name, shape, neuron, theta, bias, bound)
+    agree(name, shape, neuron, 333, bias, 2**31 - 1)
+    agree(name, shape, neuron, 100_003, None, 2**31 - 1)
 
 
 @pytest.mark.parametrize("name", DESIGNS)
