@@ -177,6 +177,8 @@ def moments(x: Tensor, channels: int, inner: int) -> tuple[Tensor, Tensor]:
         return plain.moments(x, channels, inner)
     from synfire.kernels.integrate_fire.triton.sums import moments_kernel
 
+    if channels == 1:
+        inner = x.numel()
     batches = x.numel() // (channels * inner)
     tiles = moment_tiles(x.element_size())
     division = Division.of(
@@ -185,7 +187,7 @@ def moments(x: Tensor, channels: int, inner: int) -> tuple[Tensor, Tensor]:
     with device_of(x):
         means = _partial(x, division, channels, torch.float64)
         spreads = _partial(x, division, channels, torch.float32)
-        sizes = torch.empty(division.grid[0], dtype=torch.int64, device=x.device)
+        sizes = torch.empty(division.grid[1], dtype=torch.int64, device=x.device)
         launch(
             moments_kernel, division.grid,
             (x, sizes, means, spreads, batches, channels, division.length),
@@ -343,7 +345,7 @@ def _scratch(grad: Tensor, steps: int, has_current: bool) -> Tensor | None:
 def _partial(x: Tensor, division: Division, channels: int, dtype: torch.dtype) -> Tensor:
     """Room for one number of each program and channel, or each program and column."""
     line = division.length * division.aligned // (1 if division.runs else channels)
-    return x.new_empty((division.grid[0], channels, 1 if division.runs else line), dtype=dtype)
+    return x.new_empty((division.grid[1], channels, 1 if division.runs else line), dtype=dtype)
 
 
 def _gathered(

@@ -278,7 +278,7 @@ class Division:
         parts = max(1, min(most // lines, count))
         parts = -(-count // -(-count // parts))  # equal shares
         aligned = max(align for align in (1, 2, 4, 8) if length % align == 0)
-        return cls(runs, length // aligned, aligned, high, columns, (parts, lines))
+        return cls(runs, length // aligned, aligned, high, columns, (lines, parts))
 
     def flags(self) -> dict[str, Any]:
         """Compile-time arguments."""

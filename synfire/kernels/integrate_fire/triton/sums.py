@@ -31,22 +31,23 @@ def tile_of(
     """
     line = tl.cast(length, tl.int64) * ALIGNED
     row = line
+    high = tl.full([], BATCHES, tl.int64)
+    wide = tl.full([], COLUMNS, tl.int64)
     if RUNS:
         row = line * channels
-        across = tl.cdiv(length * ALIGNED, COLUMNS)
-        batch = tile // across * BATCHES
-        column = tile % across * COLUMNS
-        base = batch * row + tl.program_id(1) * line + column
+        across = tl.cdiv(line, COLUMNS).to(tl.int32)
+        batch = tile // across * high
+        column = tile % across * wide
+        base = batch * row + tl.program_id(0) * line + column
     else:
-        batch = tile * BATCHES
-        column = tl.program_id(1) * COLUMNS
+        batch = tile * high
+        column = tl.program_id(0) * wide
         base = batch * row + column
     batch_of = tl.arange(0, BATCHES)[:, None]
     column_of = tl.arange(0, COLUMNS)[None, :]
     local = batch_of * row.to(tl.int32) + column_of
-    inside = (batch + batch_of < batches) & (column + column_of < length * ALIGNED)
-    width = tl.minimum(length * ALIGNED - column, COLUMNS)
-    return base, local, inside, tl.minimum(batches - batch, BATCHES), width
+    inside = (batch + batch_of < batches) & (column + column_of < line)
+    return base, local, inside, tl.minimum(batches - batch, high), tl.minimum(line - column, wide)
 
 
 @triton.jit
@@ -57,22 +58,22 @@ def tiles_of(
     """How many tiles the programs of one channel, or of a few columns, share."""
     tiles = tl.cdiv(batches, BATCHES)
     if RUNS:
-        tiles = tiles * tl.cdiv(length * ALIGNED, COLUMNS)
-    return tiles
+        tiles = tiles * tl.cdiv(tl.cast(length, tl.int64) * ALIGNED, COLUMNS)
+    return tl.cast(tiles, tl.int32)
 
 
 @triton.jit
 def store_partial(target, value, length, RUNS: tl.constexpr, ALIGNED: tl.constexpr):
-    """Lanes [BATCHES, COLUMNS] summed to one number (of a channel) or [COLUMNS], in row ``program 0`` of a table."""
+    """Lanes [BATCHES, COLUMNS] summed to one number (of a channel) or [COLUMNS], in the row of its part in a table."""
     wide = value.to(tl.float64)
     if RUNS:
         total = tl.sum(tl.sum(wide, 1), 0)
-        place = tl.program_id(0) * tl.num_programs(1) + tl.program_id(1)
+        place = tl.program_id(1) * tl.num_programs(0) + tl.program_id(0)
         tl.store(target + place, total.to(tl.float32))
     else:
         COLUMNS: tl.constexpr = value.shape[1]
-        column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
-        row = tl.program_id(0).to(tl.int64) * (length * ALIGNED)
+        column = tl.program_id(0) * COLUMNS + tl.arange(0, COLUMNS)
+        row = tl.program_id(1).to(tl.int64) * (length * ALIGNED)
         tl.store(
             target + row + column, tl.sum(wide, 0).to(tl.float32), mask=column < length * ALIGNED
         )
@@ -94,7 +95,7 @@ def moments_kernel(
     COLUMNS: tl.constexpr,
 ):
     """Size, mean and sum of squared deviations of what a program sees, relative to the mean of its first tile."""
-    tile = tl.program_id(0)
+    tile = tl.program_id(1)
     base, local, inside, high, width = tile_of(
         tile, batches, channels, length, RUNS, ALIGNED, BATCHES, COLUMNS
     )
@@ -106,12 +107,12 @@ def moments_kernel(
     deviation = tl.where(inside, value - shift, 0.0)
     first = deviation
     second = deviation * deviation
-    size = high.to(tl.int64)
+    size = high
     if RUNS:
         size = size * width
     tiles = tiles_of(batches, length, RUNS, ALIGNED, BATCHES, COLUMNS)
     for tile in tl.range(
-        tl.program_id(0) + tl.num_programs(0), tiles, tl.num_programs(0), num_stages=STAGES
+        tl.program_id(1) + tl.num_programs(1), tiles, tl.num_programs(1), num_stages=STAGES
     ):
         base, local, inside, high, width = tile_of(
             tile, batches, channels, length, RUNS, ALIGNED, BATCHES, COLUMNS
@@ -121,25 +122,25 @@ def moments_kernel(
         first += deviation
         second += deviation * deviation
         if RUNS:
-            size += high.to(tl.int64) * width
+            size += high * width
         else:
             size += high
     if RUNS:
         total = tl.sum(tl.sum(first.to(tl.float64), 1), 0)
         squares = tl.sum(tl.sum(second.to(tl.float64), 1), 0)
-        place = tl.program_id(0) * tl.num_programs(1) + tl.program_id(1)
+        place = tl.program_id(1) * tl.num_programs(0) + tl.program_id(0)
         exists = place >= 0
     else:
         total = tl.sum(first.to(tl.float64), 0)[None, :]
         squares = tl.sum(second.to(tl.float64), 0)[None, :]
-        column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)[None, :]
-        place = tl.program_id(0).to(tl.int64) * (length * ALIGNED) + column
+        column = tl.program_id(0) * COLUMNS + tl.arange(0, COLUMNS)[None, :]
+        place = tl.program_id(1).to(tl.int64) * (length * ALIGNED) + column
         exists = column < length * ALIGNED
     many = size.to(tl.float64)
     mean = shift.to(tl.float64) + total / many  # float32 would round away small spreads
     tl.store(means + place, mean, mask=exists)
     tl.store(spreads + place, (squares - total * total / many).to(tl.float32), mask=exists)
-    tl.store(sizes + tl.program_id(0), size)
+    tl.store(sizes + tl.program_id(1), size)
 
 
 @triton.jit(do_not_specialize=["batches", "channels", "inner", "length", "timesteps"])
@@ -196,9 +197,9 @@ def backward_sums_kernel(
 ):
     """Sums of g_u and of g_u * (x - mean) over what a program sees; ``batches`` is the B of a state [B, C, inner]."""
     if RUNS:
-        channel = tl.program_id(1)
+        channel = tl.program_id(0)
     else:
-        column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)[None, :]
+        column = tl.program_id(0) * COLUMNS + tl.arange(0, COLUMNS)[None, :]
         channel = column // inner % channels
     place = (channel,)
     beta = value_of(decay, place, DECAY, "")
@@ -220,7 +221,7 @@ def backward_sums_kernel(
         live = timesteps
     chunks = tl.cdiv(live, STEPS)
     tiles = tiles_of(batches, length, RUNS, ALIGNED, BATCHES, COLUMNS)
-    for tile in tl.range(tl.program_id(0), tiles, tl.num_programs(0), num_stages=STAGES):
+    for tile in tl.range(tl.program_id(1), tiles, tl.num_programs(1), num_stages=STAGES):
         base, local, inside, _high, _width = tile_of(
             tile, batches, channels, length, RUNS, ALIGNED, BATCHES, COLUMNS
         )
