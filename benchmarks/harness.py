@@ -101,7 +101,7 @@ def measure_on_gpu(
         for name, call in contestants.items():
             start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
             cold.zero_()
-            torch.cuda._sleep(int(_CYCLES_OF_A_MILLISECOND * 1.5 * min(host[name], 20.0)))
+            torch.cuda._sleep(int(_CYCLES_OF_A_MILLISECOND * (1 + 3 * min(host[name], 20.0))))
             start.record()
             call()
             end.record()

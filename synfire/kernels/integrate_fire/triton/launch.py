@@ -171,25 +171,25 @@ class Tiles:
 
 # From benchmarks/tuning/neurons.py, by bytes of an element and timesteps: one, few, many.
 _FIRE = {
-    (2, 1): Blocks(128, 4, 1), (2, 4): Blocks(128, 4, 4), (2, 16): Blocks(128, 4, 8),
-    (4, 1): Blocks(128, 8, 1), (4, 4): Blocks(128, 8, 4), (4, 16): Blocks(128, 8, 8),
+    (2, 1): Blocks(128, 4, 1), (2, 4): Blocks(128, 8, 4), (2, 16): Blocks(128, 4, 8),
+    (4, 1): Blocks(128, 8, 1), (4, 4): Blocks(256, 8, 4), (4, 16): Blocks(128, 8, 8),
 }  # fmt: skip
 _OF_RECORD = {
-    (2, 1): Blocks(128, 4, 1), (2, 4): Blocks(128, 4, 4), (2, 16): Blocks(128, 4, 8),
+    (2, 1): Blocks(128, 4, 1), (2, 4): Blocks(128, 8, 4), (2, 16): Blocks(128, 4, 8),
     (4, 1): Blocks(128, 8, 1), (4, 4): Blocks(128, 8, 4), (4, 16): Blocks(128, 8, 8),
 }  # fmt: skip
 _OF_INPUT = {
-    (2, 1): Blocks(128, 4, 1), (2, 4): Blocks(128, 4, 4), (2, 16): Blocks(64, 4, 4),
+    (2, 1): Blocks(128, 4, 1), (2, 4): Blocks(64, 4, 4), (2, 16): Blocks(128, 4, 4),
     (4, 1): Blocks(128, 8, 1), (4, 4): Blocks(128, 8, 4), (4, 16): Blocks(64, 4, 4),
 }  # fmt: skip
 _OF_MEMBRANES = {
-    (2, 1): Blocks(128, 4, 1), (2, 4): Blocks(64, 4, 4), (2, 16): Blocks(64, 4, 4),
-    (4, 1): Blocks(64, 4, 1), (4, 4): Blocks(64, 4, 4), (4, 16): Blocks(64, 4, 4),
+    (2, 1): Blocks(128, 8, 1), (2, 4): Blocks(64, 4, 4), (2, 16): Blocks(32, 4, 16),
+    (4, 1): Blocks(32, 4, 1), (4, 4): Blocks(128, 8, 4), (4, 16): Blocks(32, 4, 16),
 }  # fmt: skip
-_MOMENTS = {2: Tiles(2048, 4, 8), 4: Tiles(2048, 4, 8)}
+_MOMENTS = {2: Tiles(4096, 8, 4, stages=3), 4: Tiles(2048, 4, 8, stages=3)}
 _SUMS = {
-    (2, 1): Tiles(1024, 4, 8), (2, 4): Tiles(1024, 4, 8), (2, 16): Tiles(512, 4, 8),
-    (4, 1): Tiles(1024, 4, 8), (4, 4): Tiles(1024, 4, 8), (4, 16): Tiles(512, 4, 8),
+    (2, 1): Tiles(2048, 8, 4), (2, 4): Tiles(1024, 4, 4, stages=2), (2, 16): Tiles(1024, 4, 4, stages=2),
+    (4, 1): Tiles(1024, 4, 4), (4, 4): Tiles(1024, 4, 4), (4, 16): Tiles(512, 4, 8),
 }  # fmt: skip
 
 
