@@ -18,7 +18,7 @@ from synfire.kernels.integrate_fire.reference import Dynamics
 
 _MOST_BUMPS = 32
 _MOST_LEVELS = 1 << 22
-_MOST_BYTES = 1 << 31
+_MOST_BYTES = (1 << 31) - (1 << 16)  # the last block may reach a little further
 _UNROLLED = 16
 
 
@@ -30,17 +30,20 @@ def absence() -> str | None:
     return None
 
 
+@cache
+def _too_old(device: torch.device) -> str | None:
+    if torch.version.hip is None and torch.cuda.get_device_capability(device) < (8, 0):
+        return "it needs a device of compute capability 8.0 or newer"
+    return None
+
+
 def why_not(*tensors: Tensor, dynamics: Dynamics | None = None, **options: Any) -> str | None:
     """Why the Triton path cannot run a call on ``tensors`` ([T, N] first), or None."""
     if (reason := absence()) is not None:
         return reason
     x = tensors[0]
-    if (
-        x.is_cuda
-        and torch.version.hip is None
-        and torch.cuda.get_device_capability(x.device) < (8, 0)
-    ):
-        return "it needs a device of compute capability 8.0 or newer"
+    if x.is_cuda and (reason := _too_old(x.device)) is not None:
+        return reason
     if x.ndim == 2 and x.shape[1] // 8 >= _MOST_BYTES:
         return f"a timestep has at most {8 * _MOST_BYTES} elements, this one {x.shape[1]}"
     if dynamics is None:
