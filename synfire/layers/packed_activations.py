@@ -129,9 +129,9 @@ def packed_activations() -> Iterator[None]:
 
     Kept as they are: float64, tensors that were changed in place since the neuron wrote them, copies (a cast by
     autocast, pooling, concatenation), neurons of one's own step function, and what a block under activation
-    checkpointing saves, which lives for a moment only. A NaN that a neuron emits is not restored as NaN. The backward pass may run outside of the block. Inside of
-    ``torch.compile`` there are no such hooks; there :class:`synfire.layers.SpikingSequential` and
-    :func:`synfire.functional.spike_conv2d` keep counts.
+    checkpointing saves, which lives for a moment only. A NaN that a neuron emits is not restored as NaN. The backward
+    pass may run outside of the block. Inside of ``torch.compile`` there are no such hooks; there
+    :class:`synfire.layers.SpikingSequential` and :func:`synfire.functional.spike_conv2d` keep counts.
 
     Example:
         >>> from torch import nn
