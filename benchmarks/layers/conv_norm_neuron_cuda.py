@@ -78,7 +78,6 @@ def contestants(autocast: torch.dtype | None) -> dict[str, Contestant]:
         found |= {
             f"torch.compile of {FLOOR}": Contestant(_relu, None, compiled=True),
             f"torch.compile of {OURS}": Contestant(integer, peers.integer_loop, compiled=True),
-            f"torch.compile of {PACKED}": Contestant(integer, peers.integer_loop, True, True),
             "torch.compile of the integer loop": Contestant(
                 _with(lambda: peers.integer_loop), peers.integer_loop, compiled=True
             ),
