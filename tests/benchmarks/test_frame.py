@@ -71,7 +71,7 @@ def test_results_are_json_with_machine_and_targets(tmp_path):
     content = read(save("tiny", outcome, tmp_path))
     assert content == json.loads((tmp_path / "tiny.json").read_text())
     assert content["milliseconds"]["forward"]["ours"] == {
-        "median": 1.5, "fastest": 1.0, "slowest": 2.0, "repeats": 2,
+        "median": 1.5, "fastest": 1.0, "slowest": 2.0, "repeats": 2, "host": None,
     }  # fmt: skip
     assert [row["met"] for row in content["targets"]] == [True, False]
     assert content["machine"]["versions"]["torch"] == version("torch")
