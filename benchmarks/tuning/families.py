@@ -128,6 +128,8 @@ def work(sweep: Sweep, family: str, shape: Sequence[int], lock: Path, out: Path)
             row |= {"problem": failure} if failure else _measured(entry, right[entry.form])
             rows.write(json.dumps(row) + "\n")
             rows.flush()
+            if "problem" in row and not failure:
+                torch.cuda.synchronize()  # after a fault on the GPU this process can measure nothing more
 
 
 def race(sweep: Sweep, shape: Sequence[int], seconds: float) -> list[dict[str, Any]]:

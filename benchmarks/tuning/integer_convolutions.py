@@ -1,15 +1,13 @@
-"""Sweep of all designs and tiles of the fused integer 3x3 convolution on a CUDA device.
+"""Sweep of all tiles of the fused integer 3x3 convolution on a CUDA device.
 
     python -m benchmarks.tuning.integer_convolutions [--shape B SIZE C O] [--out FILE] [--seconds S]
 
-The fastest exact rows of the form ``channels`` belong into ``synfire/kernels/integer_conv/tuning.py``.
+The fastest exact rows of the form ``channels`` belong into ``synfire/kernels/integer_linear/tuning.py``.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -17,16 +15,10 @@ import torch
 from torch import Tensor
 
 from benchmarks.tuning.families import Contestant, Sweep, main
-from benchmarks.tuning.layers import FORMS, LEVELS, designs, draw, expected, neuron_of, tiles
+from benchmarks.tuning.layers import FORMS, LEVELS, draw, expected, neuron_of, tiles
 from synfire.kernels.integer_conv import reference
-from synfire.kernels.integer_conv.tuning import box_for
-from synfire.kernels.integer_linear.tuning import DESIGNS
 
-FAMILIES = (
-    "tiles, 8 warps",
-    "tiles, 4 warps",
-    *(name for name, design in DESIGNS.items() if not design.resident),
-)
+FAMILIES = ("tiles, 8 warps", "tiles, 4 warps")
 
 
 def prepare(shape: Sequence[int]) -> dict[str, Any]:
@@ -38,20 +30,6 @@ def prepare(shape: Sequence[int]) -> dict[str, Any]:
 def contestants(family: str, layer: dict[str, Any]) -> Iterator[Contestant]:
     """Everything in a family; stride 1, padding 1."""
     counts, weight = layer["counts"], layer["weight"]
-    if family in DESIGNS:
-        from synfire.kernels.integer_conv import triton_hopper
-
-        for design, form in product(designs(family), FORMS):
-            box = box_for(counts, weight, 1, 1, design)
-            if isinstance(box, str):
-                print(f"{family}: {box}", file=sys.stderr)
-                return
-            box = replace(box, channels=min(box.channels, design.fan_in))
-            bias, neuron = neuron_of(layer, form)
-            options = {"design": design, "box": box, **neuron}
-            call = lambda b=bias, o=options: triton_hopper.conv_fire(counts, weight, b, 1, 1, **o)  # noqa: E731
-            yield Contestant(family, form, design, call)
-        return
     from synfire.kernels.integer_conv import triton
 
     for tile, form in product(tiles(int(family.split()[1])), FORMS):

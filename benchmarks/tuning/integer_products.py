@@ -19,16 +19,14 @@ from benchmarks.tuning.families import Contestant, Sweep, main
 from benchmarks.tuning.layers import (
     FORMS,
     LEVELS,
-    SHIFT,
     designs,
     draw,
     expected,
     neuron_of,
     tiles,
 )
-from synfire.kernels.integer_linear.tuning import DESIGNS
 
-FAMILIES = ("tiles, 8 warps", "tiles, 4 warps", "descriptors", "sums", *DESIGNS)
+FAMILIES = ("tiles, 8 warps", "tiles, 4 warps", "sums", "hopper")
 
 
 def prepare(shape: Sequence[int]) -> dict[str, Any]:
@@ -39,11 +37,8 @@ def prepare(shape: Sequence[int]) -> dict[str, Any]:
 
 def contestants(family: str, layer: dict[str, Any]) -> Iterator[Contestant]:
     """Everything in a family."""
-    if family == "descriptors":
-        yield from described(layer)
-        return
-    if family in DESIGNS:
-        yield from hopper(family, layer)
+    if family == "hopper":
+        yield from hopper(layer)
         return
     from synfire.kernels.integer_linear import triton
 
@@ -60,32 +55,19 @@ def contestants(family: str, layer: dict[str, Any]) -> Iterator[Contestant]:
         yield Contestant("tile", form, tile, call)
 
 
-def described(layer: dict[str, Any]) -> Iterator[Contestant]:
-    """Plain Triton with tensor descriptors and a persistent grid."""
-    from benchmarks.tuning.described_tiles import linear_shift
-
-    chosen = (tiles(8)[0], tiles(8)[1], tiles(8)[3], tiles(4)[0])
-    for tile, flatten, special in product(chosen, (False, True), (False, True)):
-        if special and tile.warps == 8:
-            continue  # the compiler leaves eight warps as they are
-        name = "descriptors" + ", flat" * flatten + ", copy warp" * special
-        given = (layer["counts"], layer["weight"], SHIFT, LEVELS, tile, flatten, special)
-        yield Contestant(name, "shift", tile, lambda g=given: linear_shift(*g))
-
-
-def hopper(family: str, layer: dict[str, Any]) -> Iterator[Contestant]:
-    """A design with its neighbours."""
+def hopper(layer: dict[str, Any]) -> Iterator[Contestant]:
+    """The Gluon kernel in all its designs."""
     from synfire.kernels.integer_linear import triton_hopper
 
     counts, weight = layer["counts"], layer["weight"]
-    for design, form in product(designs(family), FORMS):
+    for design, form in product(designs(), FORMS):
         if reason := design.refuses(counts, weight):
-            print(f"{family}: {reason}", file=sys.stderr)
+            print(f"hopper: {reason}", file=sys.stderr)
             return
         bias, neuron = neuron_of(layer, form)
         options = {"design": design, **neuron}
         call = lambda b=bias, o=options: triton_hopper.linear_fire(counts, weight, b, **o)  # noqa: E731
-        yield Contestant(family, form, design, call)
+        yield Contestant("hopper", form, design, call)
 
 
 def right(layer: dict[str, Any]) -> dict[str, Tensor]:

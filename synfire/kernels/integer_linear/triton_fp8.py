@@ -1,7 +1,11 @@
 """The integer product on fp8 tensor cores, where counts, weights and sums are small enough to stay exact.
 
-Why it is exact: :func:`synfire.kernels.integer_linear.reference.fp8_sums`. The tensor cores run fp8 no faster than
-int8, so this path is taken only when it is asked for (``synfire.kernels.use("fp8")``).
+Why it is exact: :func:`synfire.kernels.integer_linear.reference.fp8_sums`.
+
+It is slower than int8: 0.53 ms against 0.20 ms on an H100 (65536 x 1024 x 1024, weights of 4 bits). Tensor cores run
+both at the same rate, but here bytes become fp8 inside the kernel, and Triton waits for each product before it adds it
+to the float32 sums. So no layer takes this path by itself, only under ``synfire.kernels.use("fp8")``: for integers from
+an fp8 unit, not for speed.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Tiles of the integer products, by shape; ``benchmarks/tuning/integer_products.py`` measures the table anew."""
+"""Tiles of the integer products, by shape; ``benchmarks/tuning`` measures the tables anew."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib.util import find_spec
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -24,18 +24,16 @@ class Tile:
 
 @dataclass(frozen=True)
 class Design:
-    """A Hopper kernel of :mod:`synfire.kernels.integer_linear.triton_hopper`: tile, ring and consumers."""
+    """Tile and ring of the Hopper kernel, :mod:`synfire.kernels.integer_linear.triton_hopper`."""
 
     rows: int
     columns: int
     fan_in: int
     stages: int
-    consumers: int
-    resident: bool = False
     group: int = 8
 
-    def refuses(self, counts: Tensor, weight: Tensor, programs: int = 132) -> str | None:
-        """Why the copy engine, or the design, cannot do a product; None if it can."""
+    def refuses(self, counts: Tensor, weight: Tensor) -> str | None:
+        """Why the copy engine cannot do a product; None if it can."""
         fan_in, columns = counts.shape[1], weight.shape[0]
         if fan_in == 0 or fan_in % 16 or columns % 16:
             return f"rows of {fan_in} and {columns} bytes are not whole units of 16"
@@ -43,52 +41,63 @@ class Design:
             return "rows are not contiguous"
         if counts.data_ptr() % 16 or weight.data_ptr() % 16:
             return "a tensor does not begin at a multiple of 16 bytes"
-        if self.resident and (fan_in > LARGEST_RESIDENT or -(-columns // self.columns) > programs):
-            return f"weights over a fan-in of {fan_in} do not fit into shared memory"
         return None
 
 
-LARGEST_RESIDENT = 1024
-COOPERATIVE = Design(128, 256, 128, 4, 1)
-TALL = Design(256, 128, 128, 4, 1)
-PINGPONG = Design(128, 128, 128, 6, 2)
-RESIDENT = Design(128, 128, 128, 4, 2, resident=True)
-FUSED: Design | None = None
-"""The design that large fused layers take on Hopper; None: tiles, which run everywhere."""
-SMALLEST_FUSED = 132
-"""Tiles below which a persistent grid has nothing to gain."""
-DESIGNS = {
-    "cooperative": COOPERATIVE,
-    "tall": TALL,
-    "pingpong": PINGPONG,
-    "resident": RESIDENT,
-}
-
-LARGE = Tile(128, 256, 128, 8, 4)
-MEDIUM = Tile(64, 128, 128, 4, 3)
+LARGE = Tile(128, 128, 128, 4, 3)
+MEDIUM = Tile(64, 128, 128, 4, 4)
+NARROW = Tile(128, 64, 128, 4, 4)
 SMALL = Tile(16, 64, 128, 4, 4)
 STATEFUL = Tile(128, 128, 128, 8, 3)
 """A membrane takes as many registers as a sum."""
+COST = {LARGE: 1.0, STATEFUL: 1.0, MEDIUM: 1.25, NARROW: 1.4, SMALL: 4.0}
+"""Time for a sum on a busy H100, in those of LARGE: smaller tiles read more for each."""
+
+FUSED = Design(256, 128, 128, 4, group=4)
+"""The design that large fused layers take on Hopper."""
+FUSED_COST = 0.8
 
 MULTIPROCESSORS = 132
-"""Of an H100: a tile is too large where not each of them gets one."""
+"""Of an H100."""
 
 
-def tile_for(rows: int, columns: int, fan_in: int, stateful: bool) -> Tile:
-    """The tile of a product with ``rows`` rows a timestep."""
-    first = STATEFUL if stateful else LARGE
-    for tile in (first, MEDIUM):
-        tiles = -(-rows // tile.rows) * -(-columns // tile.columns)
-        if tiles >= MULTIPROCESSORS and fan_in >= 64:
-            return tile
-    return SMALL
+def load(tile: Tile | Design, rows: int, columns: int) -> int:
+    """Sums, padding included, of the multiprocessor that gets the most tiles: the others wait for it."""
+    tiles = -(-rows // tile.rows) * -(-columns // tile.columns)
+    return -(-tiles // MULTIPROCESSORS) * tile.rows * tile.columns
+
+
+def cost(tile: Tile, rows: int, columns: int) -> float:
+    """Time of a product, up to a factor that all tiles share."""
+    return COST[tile] * load(tile, rows, columns)
+
+
+def tile_for(rows: int, columns: int, stateful: bool) -> Tile:
+    """The tile that costs a product with ``rows`` rows a timestep least.
+
+    Example:
+        >>> tile_for(65536, 1024, stateful=False) == LARGE, tile_for(1, 1024, stateful=False) == SMALL
+        (True, True)
+    """
+    tiles = (STATEFUL if stateful else LARGE, MEDIUM, NARROW, SMALL)
+    return min(tiles, key=lambda tile: cost(tile, rows, columns))
 
 
 def design_for(counts: Tensor, weight: Tensor) -> Design | None:
-    """The Hopper design of a layer without membranes, or None for tiles."""
-    if FUSED is None or torch.cuda.get_device_capability(counts.device) != (9, 0):
+    """The Hopper design of a layer without membranes, or None where tiles do better or it cannot run."""
+    rows, columns = counts.shape[0], weight.shape[0]
+    if torch.cuda.get_device_capability(counts.device) != (9, 0) or not _has_gluon():
         return None
-    tiles = -(-counts.shape[0] // FUSED.rows) * -(-weight.shape[0] // FUSED.columns)
-    if tiles < SMALLEST_FUSED or find_spec("triton.experimental.gluon") is None:
+    best = cost(tile_for(rows, columns, stateful=False), rows, columns)
+    if rows == 0 or FUSED_COST * load(FUSED, rows, columns) > best:
         return None
     return None if FUSED.refuses(counts, weight) else FUSED
+
+
+@cache
+def _has_gluon() -> bool:
+    """Gluon took the form that the design is written in with Triton 3.6."""
+    import triton
+
+    major, minor = triton.__version__.split(".")[:2]
+    return (int(major), int(minor)) >= (3, 6)
