@@ -13,7 +13,7 @@
 
 namespace synfire {
 
-constexpr int64_t kBlock = 1024;            // elements; 4 KiB a row
+constexpr int64_t kBlock = 2048;            // elements of a block at most
 constexpr int64_t kRow = kBlock + 32;       // floats from one row of a workspace to the next
 constexpr int64_t kWorthThreads = 1 << 16;  // fewer inputs are done before a thread has woken
 constexpr int kPartsOfAThread = 4;          // so that a thread that comes late has less to do
@@ -29,10 +29,30 @@ struct Spread {
     }
 };
 
+// Sets n floats of a row, and up to kMostLanes after them.
+void fill(float value, int64_t n, float* to);
+
 // Spreads over the elements first..first+n, in a room for kRow floats.
 Spread spread(const Channelwise& constant, int64_t first, int64_t n, float* room);
 
-// TimeRows of kBlock floats, each on lines of the cache of its own.
+// Runs shorter than this are not worth a loop of their own.
+constexpr int64_t kRun = 32;
+
+// Calls work(channel, begin, end) for each run of neighbours of one channel among n elements.
+template <typename Work>
+void each_run(const Channelwise& constant, int64_t first, int64_t n, const Work& work) {
+    int64_t channel = first / constant.inner % constant.channels;
+    int64_t end = std::min(n, constant.inner - first % constant.inner);
+    if (constant.channels == 1) end = n;
+    for (int64_t begin = 0; begin < n;) {
+        work(channel, begin, end);
+        begin = end;
+        end = std::min(n, end + constant.inner);
+        channel = channel + 1 == constant.channels ? 0 : channel + 1;
+    }
+}
+
+// Rows of kBlock floats, each on lines of the cache of its own.
 class Workspace {
 public:
     explicit Workspace(int64_t rows) : room_(new float[rows * kRow + kMostLanes]) {}
@@ -46,7 +66,28 @@ private:
     std::unique_ptr<float[]> room_;
 };
 
+alignas(64) constexpr float kOnes[kMostLanes] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
+
+// The state of neurons that have seen nothing.
+alignas(64) extern const float kRest[kRow];
+
 inline int64_t bytes_of(Kind kind) { return kind == Kind::float32 ? 4 : 2; }
+
+// How far ahead of their use inputs are asked for: by then they have come.
+constexpr int64_t kBytesAhead = 8 << 10;
+
+inline int64_t rows_ahead(Kind kind, int64_t block) {
+    return std::max<int64_t>(1, kBytesAhead / (bytes_of(kind) * block));
+}
+
+// A row that will be read after this one, and is asked for element by element meanwhile: a burst of
+// requests would wait for itself.
+struct Ahead {
+    const char* row;
+    int64_t bytes;  // of an element
+
+    SYNFIRE_INLINE void ask(int64_t j) const { prefetch(row + j * bytes); }
+};
 
 // The rows [steps, elements] of a tensor.
 struct TimeRows {
@@ -56,6 +97,9 @@ struct TimeRows {
 
     const void* at(int64_t step, int64_t element) const {
         return static_cast<const char*>(data) + bytes_of(kind) * (step * elements + element);
+    }
+    Ahead ahead(int64_t step, int64_t element) const {
+        return {static_cast<const char*>(at(step, element)), bytes_of(kind)};
     }
 };
 

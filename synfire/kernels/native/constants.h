@@ -17,36 +17,45 @@ class BlockConstants {
 public:
     static constexpr int64_t kRows = 6;
 
-    BlockConstants(const Dynamics& dynamics, const Task& task)
-        : dynamics_(dynamics), task_(task), constants_{{}, {}, {}, all_ones(task.threshold)} {}
+    BlockConstants(const Dynamics& dynamics, const Task& task, bool current)
+        : dynamics_(dynamics), task_(task), current_(current) {
+        constants_.unit = all_ones(task.threshold);
+    }
 
     void spread_over(int64_t first, int64_t n, Workspace& room) {
         constants_.decay = spread(task_.decay, first, n, room.row(0));
         constants_.threshold = spread(task_.threshold, first, n, room.row(1));
         constants_.gain = gain(n, room.row(2));
         if (!task_.scale.values) return;
-        scale_ = spread(task_.scale, first, n, room.row(3));
-        shift_ = spread(task_.shift, first, n, room.row(4));
+        constants_.scale = spread(task_.scale, first, n, room.row(3));
+        constants_.shift = spread(task_.shift, first, n, room.row(4));
+        const bool alike = constants_.scale.mask == constants_.shift.mask;
+        constants_.affine = constants_.uniform() && !current_ && alike;
     }
 
     const Constants& get() const { return constants_; }
-    const Spread& scale() const { return scale_; }
 
-    // What the neurons integrate at one timestep of the block: x, or its affine image.
-    Floats drive(const TimeRows& x, const void* from, const void* next, int64_t n,
-                 Workspace& room) const {
-        Floats u = read(x.kind, from, next, n, room.row(5));
-        if (task_.scale.values) {
-            affine(u.values, u.next, scale_, shift_, n, room.row(5));
-            u = {room.row(5), room.row(5)};
-        }
-        return u;
+    // What ``integrate`` takes at one timestep of the block: x, or its affine image where that is
+    // not left to it.
+    const float* drive(const TimeRows& x, int64_t t, int64_t first, int64_t n,
+                       Workspace& room) const {
+        if (!constants_.affine) return affine_of(x, t, first, n, room);
+        return read(x.kind, x.at(t, first), n, room.row(5));
+    }
+
+    // The affine image in any case.
+    const float* affine_of(const TimeRows& x, int64_t t, int64_t first, int64_t n,
+                           Workspace& room) const {
+        const float* values = read(x.kind, x.at(t, first), n, room.row(5));
+        if (!task_.scale.values) return values;
+        affine(values, constants_.scale, constants_.shift, n, room.row(5));
+        return room.row(5);
     }
 
 private:
     Spread gain(int64_t n, float* row) const {
         if (!dynamics_.decay_input) {
-            std::fill_n(row, kMostLanes, dynamics_.input_gain);
+            fill(dynamics_.input_gain, kMostLanes, row);
             return {row, 0};
         }
         const Spread& decay = constants_.decay;
@@ -57,8 +66,8 @@ private:
 
     const Dynamics& dynamics_;
     const Task& task_;
-    Constants constants_;
-    Spread scale_{}, shift_{};
+    const bool current_;
+    Constants constants_{};
 };
 
 }  // namespace synfire

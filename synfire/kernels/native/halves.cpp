@@ -42,11 +42,8 @@ SYNFIRE_INLINE Like<uint16_t, V> bfloats_of_floats(V value) {
     return convert<Like<uint16_t, V>>(value == value ? rounded : not_a_number);
 }
 
-void widen_halves_4(const uint16_t* from, const char* next, int64_t n, float* to) {
-    for (int64_t j = 0; j < n; ++j) {
-        if (j % 32 == 0) prefetch(next + 2 * j);
-        to[j] = float_of_half(from[j]);
-    }
+void widen_halves_4(const uint16_t* from, int64_t n, float* to) {
+    for (int64_t j = 0; j < n; ++j) to[j] = float_of_half(from[j]);
 }
 
 void narrow_halves_4(const float* from, float scale, int64_t n, uint16_t* to) {
@@ -54,14 +51,10 @@ void narrow_halves_4(const float* from, float scale, int64_t n, uint16_t* to) {
 }
 
 #if defined(__x86_64__)
-SYNFIRE_TARGET_8 void widen_halves_8(const uint16_t* from, const char* next, int64_t n,
+SYNFIRE_TARGET_8 void widen_halves_8(const uint16_t* from, int64_t n,
                                      float* to) {
     int64_t j = 0;
-    for (; j + 16 <= n; j += 16) {
-        prefetch(next + 2 * j);
-        store(to + j, _mm256_cvtph_ps(load<__m128i>(from + j)));
-        store(to + j + 8, _mm256_cvtph_ps(load<__m128i>(from + j + 8)));
-    }
+    for (; j + 8 <= n; j += 8) store(to + j, _mm256_cvtph_ps(load<__m128i>(from + j)));
     for (; j < n; ++j) to[j] = float_of_half(from[j]);
 }
 
@@ -72,13 +65,10 @@ SYNFIRE_TARGET_8 void narrow_halves_8(const float* from, float scale, int64_t n,
     for (; j < n; ++j) to[j] = half_of_float(from[j] * scale);
 }
 
-SYNFIRE_TARGET_16 void widen_halves_16(const uint16_t* from, const char* next, int64_t n,
+SYNFIRE_TARGET_16 void widen_halves_16(const uint16_t* from, int64_t n,
                                        float* to) {
     int64_t j = 0;
-    for (; j + 16 <= n; j += 16) {
-        prefetch(next + 2 * j);
-        store(to + j, _mm512_cvtph_ps(load<__m256i>(from + j)));
-    }
+    for (; j + 16 <= n; j += 16) store(to + j, _mm512_cvtph_ps(load<__m256i>(from + j)));
     for (; j < n; ++j) to[j] = float_of_half(from[j]);
 }
 
@@ -90,19 +80,17 @@ SYNFIRE_TARGET_16 void narrow_halves_16(const float* from, float scale, int64_t 
 }
 #endif
 
-SYNFIRE_CHOOSE_LANES(widen_halves, (const uint16_t* from, const char* next, int64_t n, float* to),
-                     (from, next, n, to))
+SYNFIRE_CHOOSE_LANES(widen_halves, (const uint16_t* from, int64_t n, float* to),
+                     (from, n, to))
 SYNFIRE_CHOOSE_LANES(narrow_halves, (const float* from, float scale, int64_t n, uint16_t* to),
                      (from, scale, n, to))
 
 template <typename V>
-SYNFIRE_INLINE void widen_bfloats_lanes(const uint16_t* from, const char* next, int64_t n,
+SYNFIRE_INLINE void widen_bfloats_lanes(const uint16_t* from, int64_t n,
                                         float* to) {
     int64_t j = 0;
-    for (; j + kLanes<V> <= n; j += kLanes<V>) {
-        prefetch(next + 2 * j);
+    for (; j + kLanes<V> <= n; j += kLanes<V>)
         store(to + j, floats_of_bfloats<V>(load<Like<uint16_t, V>>(from + j)));
-    }
     for (; j < n; ++j) to[j] = floats_of_bfloats<float>(from[j]);
 }
 
@@ -114,17 +102,16 @@ SYNFIRE_INLINE void narrow_bfloats_lanes(const float* from, float scale, int64_t
     for (; j < n; ++j) to[j] = bfloats_of_floats(from[j] * scale);
 }
 
-SYNFIRE_FOR_LANES(widen_bfloats, (const uint16_t* from, const char* next, int64_t n, float* to),
-                  (from, next, n, to))
+SYNFIRE_FOR_LANES(widen_bfloats, (const uint16_t* from, int64_t n, float* to),
+                  (from, n, to))
 SYNFIRE_FOR_LANES(narrow_bfloats, (const float* from, float scale, int64_t n, uint16_t* to),
                   (from, scale, n, to))
 
 }  // namespace
 
-void widen(Kind kind, const void* from, const void* next, int64_t n, float* to) {
+void widen(Kind kind, const void* from, int64_t n, float* to) {
     const auto* words = static_cast<const uint16_t*>(from);
-    const auto* ahead = static_cast<const char*>(next);
-    kind == Kind::float16 ? widen_halves(words, ahead, n, to) : widen_bfloats(words, ahead, n, to);
+    kind == Kind::float16 ? widen_halves(words, n, to) : widen_bfloats(words, n, to);
 }
 
 void narrow(Kind kind, const float* from, float scale, int64_t n, void* to) {

@@ -80,10 +80,34 @@ SYNFIRE_INLINE V power_of_two(V n) {
     return as_bits<V>((convert<Integers<V>>(n) + 127) * (1 << 23));
 }
 
+// What the compiler makes several instructions of, where wide registers have one.
+#if defined(__x86_64__)
+#define SYNFIRE_ONE_INSTRUCTION(instruction_16, instruction_8, ...)         \
+    if constexpr (kLanes<V> == 16) {                                        \
+        asm(instruction_16 : "=v"(x) : __VA_ARGS__);                        \
+        return x;                                                           \
+    } else if constexpr (kLanes<V> == 8) {                                  \
+        asm(instruction_8 : "=v"(x) : __VA_ARGS__);                         \
+        return x;                                                           \
+    }
+#else
+#define SYNFIRE_ONE_INSTRUCTION(instruction_16, instruction_8, ...)
+#endif
+
+// NaN stays NaN.
+template <typename V>
+SYNFIRE_INLINE V at_least(V x, V low) {
+    SYNFIRE_ONE_INSTRUCTION("vmaxps %1, %2, %0", "vmaxps %1, %2, %0", "v"(x), "v"(low))
+    return low > x ? low : x;
+}
+template <typename V>
+SYNFIRE_INLINE V at_most(V x, V high) {
+    SYNFIRE_ONE_INSTRUCTION("vminps %1, %2, %0", "vminps %1, %2, %0", "v"(x), "v"(high))
+    return high < x ? high : x;
+}
 template <typename V>
 SYNFIRE_INLINE V clip(V x, V low, V high) {
-    x = low > x ? low : x;  // NaN stays NaN
-    return high < x ? high : x;
+    return at_most(at_least(x, low), high);
 }
 
 template <typename V>
@@ -95,14 +119,26 @@ SYNFIRE_INLINE V magnitude(V x) {
 // a sum with it has no fraction bits. NaN stays NaN.
 template <typename V>
 SYNFIRE_INLINE V nearest_integer(V x) {
+    SYNFIRE_ONE_INSTRUCTION("vrndscaleps $0, %1, %0", "vroundps $0, %1, %0", "v"(x))
     const float magic = 12582912.0f;
     return (x + magic) - magic;
 }
 
 template <typename V>
 SYNFIRE_INLINE V round_down(V x) {
+    SYNFIRE_ONE_INSTRUCTION("vrndscaleps $1, %1, %0", "vroundps $1, %1, %0", "v"(x))
     const V nearest = nearest_integer(x);
     return nearest > x ? nearest - 1.0f : nearest;
+}
+
+// The same value, of which the compiler does not know where it comes from. GCC joins two choices in
+// a row to one by a mask that is the "and" of two comparisons, and takes such a mask to pieces.
+template <typename V>
+SYNFIRE_INLINE V apart(V x) {
+#if defined(__x86_64__)
+    asm("" : "+x"(x));
+#endif
+    return x;
 }
 
 inline int widest_lanes() {

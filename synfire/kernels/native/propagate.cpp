@@ -1,55 +1,52 @@
-#include "step.h"
+// Backwards through one timestep, whatever the neuron is.
+#include "flow.h"
 
 namespace synfire {
 namespace {
+
+// Gradients of the decay and the threshold.
+template <Reset reset, typename V>
+SYNFIRE_INLINE void add_parameters(const Dynamics& dynamics, const StepBack& step, V threshold,
+                                   V grad_v, const Flow<V>& flow, V drive, int64_t j) {
+    V grad_threshold = load<V>(step.grad_threshold + j);
+    if constexpr (reset == Reset::soft)
+        grad_threshold = grad_threshold - grad_v * load<V>(step.counts + j);
+    V ratio = splat<V>(dynamics.first_level());
+    if (dynamics.unit_is_count) ratio = load<V>(step.charged + j) / threshold;
+    store(step.grad_threshold + j, grad_threshold - flow.slope * ratio);
+    V grad_decay = load<V>(step.grad_decay + j) + flow.grad_h * load<V>(step.v_before + j);
+    if (dynamics.decay_input) grad_decay = grad_decay - drive * load<V>(step.u + j);
+    store(step.grad_decay + j, grad_decay);
+}
 
 template <typename V, Reset reset, bool filter>
 SYNFIRE_INLINE void propagate_at(const Dynamics& dynamics, const Constants& constants,
                                  const StepBack& step, int64_t j) {
     const V grad_v = load<V>(step.grad_v + j), threshold = constants.threshold.at<V>(j);
     const V slopes = load<V>(step.slopes + j);
-    V grad_s = load<V>(step.grad + j) * step.scale;
-    V grad_h = grad_v;
-    if constexpr (reset == Reset::soft)
-        if (!dynamics.detach_reset) grad_s = grad_s - threshold * grad_v;
-    if constexpr (reset == Reset::hard) {
-        const V counts = load<V>(step.counts + j);
-        grad_h = counts > V{} ? V{} : grad_v;
-        if (!dynamics.detach_reset) {
-            const V h = load<V>(step.charged + j);
-            const V through_fire = (splat<V>(dynamics.reset_value) - h) * grad_v;
-            grad_s = grad_s + (counts <= 1.0f ? through_fire : V{});
-        }
-    }
-    V slope = slopes * grad_s;
-    if (step.masked) slope = slopes != 0.0f ? slope : V{};
-    grad_h = grad_h + slope;
-    V drive = grad_h;
+    V fired{};
+    if constexpr (reset == Reset::hard) fired = load<V>(step.counts + j);
+    Flow<V> flow = flow_back<reset>(dynamics, step, threshold, grad_v, fired, j);
+    flow.slope = slopes * flow.grad_s;
+    if (step.masked) flow.slope = slopes != 0.0f ? flow.slope : V{};
+    flow.grad_h = flow.grad_h + flow.slope;
+    V drive = flow.grad_h;
     if constexpr (filter) {
-        drive = grad_h + load<V>(step.grad_i + j);
+        drive = flow.grad_h + load<V>(step.grad_i + j);
         store(step.grad_i + j, drive * dynamics.current_decay);
     }
-    if (step.grad_decay) {
-        V grad_threshold = load<V>(step.grad_threshold + j);
-        if constexpr (reset == Reset::soft)
-            grad_threshold = grad_threshold - grad_v * load<V>(step.counts + j);
-        V ratio = splat<V>(dynamics.first_level());
-        if (dynamics.unit_is_count) ratio = load<V>(step.charged + j) / threshold;
-        store(step.grad_threshold + j, grad_threshold - slope * ratio);
-        V grad_decay = load<V>(step.grad_decay + j) + grad_h * load<V>(step.v_before + j);
-        if (dynamics.decay_input) grad_decay = grad_decay - drive * load<V>(step.u + j);
-        store(step.grad_decay + j, grad_decay);
-    }
+    if (step.grad_decay)
+        add_parameters<reset>(dynamics, step, threshold, grad_v, flow, drive, j);
     store(step.grad_u + j, constants.gain.at<V>(j) * drive);
-    store(step.grad_v + j, constants.decay.at<V>(j) * grad_h);
+    store(step.grad_v + j, constants.decay.at<V>(j) * flow.grad_h);
 }
 
+// Structures are taken by value, so that the compiler knows that no result overwrites them.
 template <typename V, Reset reset, bool filter>
 SYNFIRE_INLINE void propagate_row(Dynamics dynamics, Constants constants, StepBack step) {
-    const float* next = static_cast<const float*>(step.next);
     int64_t j = 0;
     for (; j + kLanes<V> <= step.n; j += kLanes<V>) {
-        prefetch(next + j);
+        step.next.ask(j);
         propagate_at<V, reset, filter>(dynamics, constants, step, j);
     }
     for (; j < step.n; ++j) propagate_at<float, reset, filter>(dynamics, constants, step, j);
@@ -58,8 +55,8 @@ SYNFIRE_INLINE void propagate_row(Dynamics dynamics, Constants constants, StepBa
 template <typename V, Reset reset>
 SYNFIRE_INLINE void propagate_row(const Dynamics& dynamics, const Constants& constants,
                                   const StepBack& step) {
-    step.grad_i ? propagate_row<V, reset, true>(dynamics, constants, step)
-                : propagate_row<V, reset, false>(dynamics, constants, step);
+    if (step.grad_i) return propagate_row<V, reset, true>(dynamics, constants, step);
+    propagate_row<V, reset, false>(dynamics, constants, step);
 }
 
 template <typename V>

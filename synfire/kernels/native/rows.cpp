@@ -15,13 +15,11 @@ SYNFIRE_INLINE void scaled_lanes(const float* from, float scale, int64_t n, floa
 }
 
 template <typename V>
-SYNFIRE_INLINE void affine_lanes(const float* from, const void* next, Spread scale, Spread shift,
-                                 int64_t n, float* to) {
+SYNFIRE_INLINE void affine_lanes(const float* from, Spread scale, Spread shift, int64_t n,
+                                 float* to) {
     int64_t j = 0;
-    for (; j + kLanes<V> <= n; j += kLanes<V>) {
-        prefetch(static_cast<const float*>(next) + j);
+    for (; j + kLanes<V> <= n; j += kLanes<V>)
         store(to + j, load<V>(from + j) * scale.at<V>(j) + shift.at<V>(j));
-    }
     for (; j < n; ++j) to[j] = from[j] * scale.at<float>(j) + shift.at<float>(j);
 }
 
@@ -34,19 +32,37 @@ SYNFIRE_INLINE void times_lanes(const float* from, Spread factor, int64_t n, flo
 }
 
 template <typename V>
-SYNFIRE_INLINE void linear_at(const float* from, const float* x, Spread gain, Spread slope,
-                              Spread centre, Spread offset, int64_t j, float* to) {
-    const V rest = slope.at<V>(j) * (load<V>(x + j) - centre.at<V>(j)) + offset.at<V>(j);
-    store(to + j, gain.at<V>(j) * load<V>(from + j) + rest);
+SYNFIRE_INLINE void linear_at(const float* from, const float* x, V gain, V slope, V centre,
+                              V offset, float* to) {
+    store(to, gain * load<V>(from) + (slope * (load<V>(x) - centre) + offset));
 }
 
 template <typename V>
-SYNFIRE_INLINE void linear_lanes(const float* from, const float* x, Spread gain, Spread slope,
-                                 Spread centre, Spread offset, int64_t n, float* to) {
+SYNFIRE_INLINE void linear_lanes(const float* from, const float* x, Ahead next_x, Linear map,
+                                 int64_t n, float* to) {
     int64_t j = 0;
-    for (; j + kLanes<V> <= n; j += kLanes<V>)
-        linear_at<V>(from, x, gain, slope, centre, offset, j, to);
-    for (; j < n; ++j) linear_at<float>(from, x, gain, slope, centre, offset, j, to);
+    for (; j + kLanes<V> <= n; j += kLanes<V>) {
+        next_x.ask(j);
+        linear_at(from + j, x + j, map.gain.at<V>(j), map.slope.at<V>(j), map.centre.at<V>(j),
+                  map.offset.at<V>(j), to + j);
+    }
+    for (; j < n; ++j)
+        linear_at(from + j, x + j, map.gain.at<float>(j), map.slope.at<float>(j),
+                  map.centre.at<float>(j), map.offset.at<float>(j), to + j);
+}
+
+template <typename V>
+SYNFIRE_INLINE void linear_alike_lanes(const float* from, const float* x, Ahead next_x,
+                                       const Linear& map, int64_t n, float* to) {
+    const float gain = *map.gain.values, slope = *map.slope.values, centre = *map.centre.values,
+                offset = *map.offset.values;
+    int64_t j = 0;
+    for (; j + kLanes<V> <= n; j += kLanes<V>) {
+        next_x.ask(j);
+        linear_at(from + j, x + j, splat<V>(gain), splat<V>(slope), splat<V>(centre),
+                  splat<V>(offset), to + j);
+    }
+    for (; j < n; ++j) linear_at(from + j, x + j, gain, slope, centre, offset, to + j);
 }
 
 template <typename V>
@@ -66,88 +82,27 @@ SYNFIRE_INLINE void to_bytes_lanes(const float* counts, int64_t n, uint8_t* to) 
     for (; j < n; ++j) to[j] = static_cast<uint8_t>(static_cast<int32_t>(counts[j]));
 }
 
-struct Positive {
-    template <typename V>
-    SYNFIRE_INLINE auto operator()(V value) const {
-        return value > V{};
-    }
-};
-
-struct Nonzero {
-    template <typename V>
-    SYNFIRE_INLINE auto operator()(V value) const {
-        return value != V{};
-    }
-};
-
-// Eight bytes, each 0 or -1, to eight bits: the product moves the last bit of byte i to bit 56 + i.
-SYNFIRE_INLINE uint8_t gathered(uint64_t bytes) {
-    return (bytes & 0x0101010101010101u) * 0x0102040810204080u >> 56;
-}
-
-template <typename V, typename Test>
-SYNFIRE_INLINE void pack(const float* values, int64_t n, uint8_t* bits, Test test) {
-    using W = std::conditional_t<(kLanes<V> < 8), Lanes8, V>;
-    int64_t j = 0;
-    for (; j + kLanes<W> <= n; j += kLanes<W>) {
-        const auto bytes = convert<Like<int8_t, W>>(test(load<W>(values + j)));
-        uint64_t words[kLanes<W> / 8];
-        std::memcpy(words, &bytes, sizeof words);
-        for (uint64_t word : words) *bits++ = gathered(word);
-    }
-    for (; j < n; j += 8) {
-        uint8_t byte = 0;
-        for (int64_t k = j; k < std::min(j + 8, n); ++k)
-            byte |= static_cast<uint8_t>(test(values[k])) << (k - j);
-        *bits++ = byte;
-    }
-}
-
-template <typename V>
-SYNFIRE_INLINE void pack_positive_lanes(const float* values, int64_t n, uint8_t* bits) {
-    pack<V>(values, n, bits, Positive{});
-}
-
-template <typename V>
-SYNFIRE_INLINE void pack_nonzero_lanes(const float* values, int64_t n, uint8_t* bits) {
-    pack<V>(values, n, bits, Nonzero{});
-}
-
-template <typename V>
-SYNFIRE_INLINE void unpack_flags_lanes(const uint8_t* bits, Spread value, int64_t n, float* to) {
-    Integers<V> places{};
-    for (int64_t lane = 0; lane < kLanes<V>; ++lane) places[lane] = 1 << lane;
-    int64_t j = 0;
-    for (; j + kLanes<V> <= n; j += kLanes<V>) {
-        const int32_t word = bits[j / 8] | (kLanes<V> == 16 ? bits[j / 8 + 1] << 8 : 0);
-        const Integers<V> set = (Integers<V>{} + (word >> j % 8)) & places;
-        store(to + j, set != 0 ? value.at<V>(j) : V{});
-    }
-    for (; j < n; ++j) to[j] = bits[j / 8] >> j % 8 & 1 ? value.at<float>(j) : 0.0f;
-}
-
 }  // namespace
 
 SYNFIRE_FOR_LANES(scaled, (const float* from, float scale, int64_t n, float* to),
                   (from, scale, n, to))
 SYNFIRE_FOR_LANES(affine,
-                  (const float* from, const void* next, Spread scale, Spread shift, int64_t n,
-                   float* to),
-                  (from, next, scale, shift, n, to))
+                  (const float* from, Spread scale, Spread shift, int64_t n, float* to),
+                  (from, scale, shift, n, to))
 SYNFIRE_FOR_LANES(times, (const float* from, Spread factor, int64_t n, float* to),
                   (from, factor, n, to))
 SYNFIRE_FOR_LANES(linear,
-                  (const float* from, const float* x, Spread gain, Spread slope, Spread centre,
-                   Spread offset, int64_t n, float* to),
-                  (from, x, gain, slope, centre, offset, n, to))
+                  (const float* from, const float* x, Ahead next_x, const Linear& map, int64_t n,
+                   float* to),
+                  (from, x, next_x, map, n, to))
+SYNFIRE_FOR_LANES(linear_alike,
+                  (const float* from, const float* x, Ahead next_x, const Linear& map, int64_t n,
+                   float* to),
+                  (from, x, next_x, map, n, to))
 SYNFIRE_FOR_LANES(times_centred,
                   (const float* from, const float* x, Spread centre, int64_t n, float* to),
                   (from, x, centre, n, to))
 SYNFIRE_FOR_LANES(to_bytes, (const float* counts, int64_t n, uint8_t* to), (counts, n, to))
-SYNFIRE_FOR_LANES(pack_positive, (const float* values, int64_t n, uint8_t* bits), (values, n, bits))
-SYNFIRE_FOR_LANES(pack_nonzero, (const float* values, int64_t n, uint8_t* bits), (values, n, bits))
-SYNFIRE_FOR_LANES(unpack_flags, (const uint8_t* bits, Spread value, int64_t n, float* to),
-                  (bits, value, n, to))
 
 #if defined(__x86_64__)
 namespace {

@@ -1,42 +1,31 @@
 // The surrogate of a count: bumps of unit area, one for each level (../surrogates.py).
-#include "bumps.h"
+#include "surrogate.h"
 #include "step.h"
 
 namespace synfire {
 namespace {
 
-// Edges and heights of the windows of a rectangle. Where two windows meet the edge belongs to the
-// upper one, so that windows of width 1 tile [0, levels] once.
-template <typename V>
-SYNFIRE_INLINE V window(const Dynamics& dynamics, V u, V low, V high, bool first, bool last) {
-    const V zero = V{};
-    V slope = splat<V>(dynamics.height);
-    if (!first || dynamics.inclusive)
-        slope = u >= low ? slope : zero;
-    else
-        slope = u > low ? slope : zero;
-    if (last && dynamics.inclusive)
-        slope = u <= high ? slope : zero;
-    else
-        slope = u < high ? slope : zero;
-    return slope;
-}
-
-template <typename V>
+// The windows of a rectangle. Where two meet the edge belongs to the upper one, so that windows of
+// width 1 tile [0, levels] once: then they are one.
+template <bool inclusive, typename V>
 SYNFIRE_INLINE V rectangles(const Dynamics& dynamics, V u, V threshold) {
     const double half = dynamics.half_width;
+    const float height = dynamics.height;
     const int levels = dynamics.levels;
-    const auto edge = [&](int level, double side) {
-        const float place = static_cast<float>(level - 1) + dynamics.first_level();
-        return dynamics.unit_is_count ? splat<V>(static_cast<float>(place + side))
-                                      : threshold * place + static_cast<float>(side);
-    };
-    if (dynamics.one_window())
-        return window(dynamics, u, edge(1, -half), edge(levels, half), true, true);
+    const V lowest = edge(dynamics, threshold, 1, -half);
+    const V highest = edge(dynamics, threshold, levels, half);
+    if (dynamics.one_window()) return window<inclusive, inclusive>(u, lowest, highest, height);
     V total = V{};
-    for (int level = 1; level <= levels; ++level)
-        total = total + window(dynamics, u, edge(level, -half), edge(level, half), level == 1,
-                               level == levels);
+    for (int level = 1; level <= levels; ++level) {
+        const V low = edge(dynamics, threshold, level, -half);
+        const V high = edge(dynamics, threshold, level, half);
+        if (level == 1 && !inclusive)
+            total = window<false, false>(u, low, high, height);
+        else if (level == levels && inclusive)
+            total = total + window<true, true>(u, low, high, height);
+        else
+            total = total + window<true, false>(u, low, high, height);
+    }
     return total;
 }
 
@@ -46,7 +35,8 @@ SYNFIRE_INLINE V slope_at(const Dynamics& dynamics, V h, V threshold) {
     const V u = unit || !count ? h : h / threshold;
     V total = V{};
     if constexpr (bump == Bump::rectangle) {
-        total = rectangles(dynamics, u, threshold);
+        total = dynamics.inclusive ? rectangles<true>(dynamics, u, threshold)
+                                   : rectangles<false>(dynamics, u, threshold);
     } else {
         for (int level = 1; level <= dynamics.levels; ++level) {
             const float place = static_cast<float>(level - 1) + dynamics.first_level();
@@ -102,6 +92,19 @@ SYNFIRE_FOR_LANES(slopes_of,
                   (const Dynamics& dynamics, const Constants& constants, const float* charged,
                    int64_t n, float* slopes),
                   (dynamics, constants, charged, n, slopes))
+
+void flags_of_slopes(const Dynamics& dynamics, const Constants& constants, const float* charged,
+                     int64_t n, float* room, uint8_t* bits) {
+    if (!dynamics.one_window() || dynamics.height == 0.0f || constants.threshold.mask) {
+        slopes_of(dynamics, constants, charged, n, room);
+        return pack_nonzero(room, n, bits);
+    }
+    const float threshold = constants.threshold.at<float>(0);
+    const Window window{edge(dynamics, threshold, 1, -dynamics.half_width),
+                        edge(dynamics, threshold, dynamics.levels, dynamics.half_width),
+                        dynamics.unit_is_count ? threshold : 1.0f, dynamics.inclusive};
+    pack_window(charged, window, n, bits);
+}
 
 Spread heights_of(const Dynamics& dynamics, const Constants& constants, int64_t n, float* room) {
     const bool divided = dynamics.unit_is_count && !constants.unit;

@@ -5,97 +5,164 @@
 namespace synfire {
 namespace {
 
-template <typename V, Rounding rounding, Reset reset, bool filter>
-SYNFIRE_INLINE void integrate_at(const Constants& constants, const Step& step, float levels,
-                                 float reset_value, float current_decay, int64_t j) {
-    const V threshold = constants.threshold.at<V>(j);
-    V drive = constants.gain.at<V>(j) * load<V>(step.u + j);
-    if constexpr (filter) {
-        drive = load<V>(step.i + j) * current_decay + drive;
-        store(step.i + j, drive);
-    }
-    const V h = constants.decay.at<V>(j) * load<V>(step.v + j) + drive;
-    const V s = quantise<rounding>(constants.unit ? h : h / threshold, levels);
-    store(step.v_after + j, after_reset<reset>(h, s, threshold, reset_value));
+template <Reset reset, typename V>
+SYNFIRE_INLINE V after_reset(V h, V s, V threshold, float reset_value) {
+    if constexpr (reset == Reset::soft) return h - threshold * s;
+    if constexpr (reset == Reset::hard) return s > V{} ? splat<V>(reset_value) : h;
+    return h;
+}
+
+// The numbers of a neuron as a loop needs them.
+struct Numbers {
+    explicit Numbers(const Dynamics& dynamics)
+        : most(most_of(dynamics)),
+          reset_value(dynamics.reset_value),
+          current_decay(dynamics.current_decay) {}
+
+    float most, reset_value, current_decay;
+};
+
+template <Count count, Reset reset, typename V>
+SYNFIRE_INLINE void fire_at(V h, V threshold, bool unit, const Numbers& numbers, const Step& step,
+                            int64_t j) {
+    const V s = quantise<count>(unit ? h : h / threshold, numbers.most);
+    store(step.v_after + j, after_reset<reset>(h, s, threshold, numbers.reset_value));
     if (step.counts) store(step.counts + j, s * step.scale);
     if (step.charged) store(step.charged + j, h);
 }
 
-// Both are taken by value, so that the compiler knows that no result overwrites them.
-template <typename V, Rounding rounding, Reset reset, bool filter>
-SYNFIRE_INLINE void integrate_row(const Dynamics& dynamics, Constants constants, Step step) {
-    const float levels = static_cast<float>(dynamics.levels), reset_value = dynamics.reset_value,
-                current_decay = dynamics.current_decay;
-    const float* next = static_cast<const float*>(step.next);
+template <typename V, Count count, Reset reset, bool filter>
+SYNFIRE_INLINE void integrate_at(const Constants& constants, const Numbers& numbers,
+                                 const Step& step, int64_t j) {
+    V drive = constants.gain.at<V>(j) * load<V>(step.u + j);
+    if constexpr (filter) {
+        drive = load<V>(step.i + j) * numbers.current_decay + drive;
+        store(step.i + j, drive);
+    }
+    const V h = constants.decay.at<V>(j) * load<V>(step.v + j) + drive;
+    fire_at<count, reset>(h, constants.threshold.at<V>(j), constants.unit, numbers, step, j);
+}
+
+// Structures are taken by value, so that the compiler knows that no result overwrites them.
+template <typename V, Count count, Reset reset, bool filter>
+SYNFIRE_INLINE void integrate_row(Constants constants, Numbers numbers, Step step) {
     int64_t j = 0;
     for (; j + kLanes<V> <= step.n; j += kLanes<V>) {
-        prefetch(next + j);
-        integrate_at<V, rounding, reset, filter>(constants, step, levels, reset_value,
-                                                 current_decay, j);
+        step.next.ask(j);
+        integrate_at<V, count, reset, filter>(constants, numbers, step, j);
     }
     for (; j < step.n; ++j)
-        integrate_at<float, rounding, reset, filter>(constants, step, levels, reset_value,
-                                                     current_decay, j);
+        integrate_at<float, count, reset, filter>(constants, numbers, step, j);
 }
 
-template <typename V, Rounding rounding, Reset reset>
-SYNFIRE_INLINE void integrate_row(const Dynamics& dynamics, const Constants& constants,
-                                  const Step& step) {
-    step.i ? integrate_row<V, rounding, reset, true>(dynamics, constants, step)
-           : integrate_row<V, rounding, reset, false>(dynamics, constants, step);
+// How the input of a uniform row becomes what is integrated.
+enum class Input { as_is, affine_alike, affine_each };
+
+// The same with constants in registers, without a current. An affine map is either the same for
+// the whole row or spread over it.
+template <typename V, Count count, Reset reset, Input input>
+SYNFIRE_INLINE void integrate_uniform_row(Constants constants, Numbers numbers, Step step) {
+    const V gain = constants.gain.at<V>(0), decay = constants.decay.at<V>(0),
+            threshold = constants.threshold.at<V>(0);
+    const float *scales = constants.scale.values, *shifts = constants.shift.values;
+    V scale{}, shift{};
+    if constexpr (input == Input::affine_alike) {
+        scale = constants.scale.at<V>(0);
+        shift = constants.shift.at<V>(0);
+    }
+    int64_t j = 0;
+    for (; j + kLanes<V> <= step.n; j += kLanes<V>) {
+        step.next.ask(j);
+        V u = load<V>(step.u + j);
+        if constexpr (input == Input::affine_alike) u = u * scale + shift;
+        if constexpr (input == Input::affine_each) u = u * load<V>(scales + j) + load<V>(shifts + j);
+        const V h = decay * load<V>(step.v + j) + gain * u;
+        fire_at<count, reset>(h, threshold, constants.unit, numbers, step, j);
+    }
+    for (; j < step.n; ++j) {
+        float u = step.u[j];
+        if constexpr (input != Input::as_is)
+            u = u * constants.scale.at<float>(j) + constants.shift.at<float>(j);
+        const float h = constants.decay.at<float>(0) * step.v[j] + constants.gain.at<float>(0) * u;
+        fire_at<count, reset>(h, constants.threshold.at<float>(0), constants.unit, numbers, step, j);
+    }
 }
 
-template <typename V, Rounding rounding>
+template <typename V, Count count, Reset reset>
+SYNFIRE_INLINE void integrate_row(const Constants& constants, const Numbers& numbers,
+                                  const Step& step) {
+    if (step.i) return integrate_row<V, count, reset, true>(constants, numbers, step);
+    if (!constants.uniform())
+        return integrate_row<V, count, reset, false>(constants, numbers, step);
+    if (!constants.affine)
+        return integrate_uniform_row<V, count, reset, Input::as_is>(constants, numbers, step);
+    if (constants.scale.mask)
+        return integrate_uniform_row<V, count, reset, Input::affine_each>(constants, numbers, step);
+    integrate_uniform_row<V, count, reset, Input::affine_alike>(constants, numbers, step);
+}
+
+template <typename V, Count count>
 SYNFIRE_INLINE void integrate_row(const Dynamics& dynamics, const Constants& constants,
                                   const Step& step) {
+    const Numbers numbers(dynamics);
     switch (dynamics.reset) {
         case Reset::soft:
-            return integrate_row<V, rounding, Reset::soft>(dynamics, constants, step);
+            return integrate_row<V, count, Reset::soft>(constants, numbers, step);
         case Reset::hard:
-            return integrate_row<V, rounding, Reset::hard>(dynamics, constants, step);
+            return integrate_row<V, count, Reset::hard>(constants, numbers, step);
         case Reset::none:
-            return integrate_row<V, rounding, Reset::none>(dynamics, constants, step);
+            return integrate_row<V, count, Reset::none>(constants, numbers, step);
     }
 }
 
 template <typename V>
 SYNFIRE_INLINE void integrate_lanes(const Dynamics& dynamics, const Constants& constants,
                                     const Step& step) {
-    switch (dynamics.rounding) {
-        case Rounding::half_up:
-            return integrate_row<V, Rounding::half_up>(dynamics, constants, step);
-        case Rounding::half_even:
-            return integrate_row<V, Rounding::half_even>(dynamics, constants, step);
-        case Rounding::floor:
-            return integrate_row<V, Rounding::floor>(dynamics, constants, step);
+    switch (count_of(dynamics)) {
+        case Count::half_up:
+            return integrate_row<V, Count::half_up>(dynamics, constants, step);
+        case Count::half_even:
+            return integrate_row<V, Count::half_even>(dynamics, constants, step);
+        case Count::floor:
+            return integrate_row<V, Count::floor>(dynamics, constants, step);
+        case Count::at_least:
+            return integrate_row<V, Count::at_least>(dynamics, constants, step);
+        case Count::above:
+            return integrate_row<V, Count::above>(dynamics, constants, step);
     }
 }
 
-template <typename V, Rounding rounding>
-SYNFIRE_INLINE void counts_row(float levels, Constants constants, const float* charged, int64_t n,
+template <Count count, typename V>
+SYNFIRE_INLINE void count_at(const Constants& constants, float most, const float* charged,
+                             int64_t j, float* counts) {
+    const V h = load<V>(charged + j);
+    store(counts + j, quantise<count>(constants.unit ? h : h / constants.threshold.at<V>(j), most));
+}
+
+template <typename V, Count count>
+SYNFIRE_INLINE void counts_row(float most, Constants constants, const float* charged, int64_t n,
                                float* counts) {
-    const auto at = [&](auto lanes, int64_t j) {
-        using W = decltype(lanes);
-        const W h = load<W>(charged + j);
-        const W u = constants.unit ? h : h / constants.threshold.at<W>(j);
-        store(counts + j, quantise<rounding>(u, levels));
-    };
     int64_t j = 0;
-    for (; j + kLanes<V> <= n; j += kLanes<V>) at(V{}, j);
-    for (; j < n; ++j) at(0.0f, j);
+    for (; j + kLanes<V> <= n; j += kLanes<V>)
+        count_at<count, V>(constants, most, charged, j, counts);
+    for (; j < n; ++j) count_at<count, float>(constants, most, charged, j, counts);
 }
 
 template <typename V>
 SYNFIRE_INLINE void counts_of_lanes(const Dynamics& dynamics, const Constants& constants,
                                     const float* charged, int64_t n, float* counts) {
-    const float levels = static_cast<float>(dynamics.levels);
-    switch (dynamics.rounding) {
-        case Rounding::half_up:
-            return counts_row<V, Rounding::half_up>(levels, constants, charged, n, counts);
-        case Rounding::half_even:
-            return counts_row<V, Rounding::half_even>(levels, constants, charged, n, counts);
-        case Rounding::floor:
-            return counts_row<V, Rounding::floor>(levels, constants, charged, n, counts);
+    const float most = most_of(dynamics);
+    switch (count_of(dynamics)) {
+        case Count::half_up:
+            return counts_row<V, Count::half_up>(most, constants, charged, n, counts);
+        case Count::half_even:
+            return counts_row<V, Count::half_even>(most, constants, charged, n, counts);
+        case Count::floor:
+            return counts_row<V, Count::floor>(most, constants, charged, n, counts);
+        case Count::at_least:
+            return counts_row<V, Count::at_least>(most, constants, charged, n, counts);
+        case Count::above:
+            return counts_row<V, Count::above>(most, constants, charged, n, counts);
     }
 }
 

@@ -1,7 +1,7 @@
 // One timestep of a block of at most kBlock elements, all in the first cache; both directions.
 #pragma once
 
-#include "blocks.h"
+#include "bits.h"
 
 namespace synfire {
 
@@ -9,13 +9,18 @@ namespace synfire {
 struct Constants {
     Spread decay, gain, threshold;
     bool unit;
+    bool affine;  // whether ``integrate`` is to apply these to u
+    Spread scale, shift;
+
+    // One neuron's constants are those of all.
+    bool uniform() const { return !decay.mask && !threshold.mask; }
 };
 
 // v may be the same as v_after; null results are not written.
 struct Step {
     int64_t n;
     const float* u;
-    const void* next;  // of u, asked for meanwhile
+    Ahead next;
     const float* v;
     float* v_after;
     float* i;  // before and after
@@ -32,24 +37,36 @@ void counts_of(const Dynamics& dynamics, const Constants& constants, const float
 void slopes_of(const Dynamics& dynamics, const Constants& constants, const float* charged,
                int64_t n, float* slopes);
 
+// Where slopes_of is not zero.
+void flags_of_slopes(const Dynamics& dynamics, const Constants& constants, const float* charged,
+                     int64_t n, float* room, uint8_t* bits);
+
 // What slopes_of gives where the one window of a rectangle passes.
 Spread heights_of(const Dynamics& dynamics, const Constants& constants, int64_t n, float* room);
 
 struct StepBack {
     int64_t n;
     const float* grad;  // of counts * scale
-    const void* next;
+    Ahead next;
     float scale;
     const float* slopes;
-    bool masked;           // a slope of zero lets nothing pass, not even NaN
-    const float* counts;   // null where nothing depends on them
-    const float* charged;  // null where nothing depends on them
+    bool masked;                     // a slope of zero lets nothing pass, not even NaN
+    const float *counts, *charged;   // null where nothing depends on them
     float *grad_v, *grad_i;
     float* grad_u;
     // For the gradients of decay and threshold; null without:
     const float *v_before, *u;
     float *grad_decay, *grad_threshold;
+    // For ``propagate_alike``: bits of a record instead of slopes and counts, where a slope of
+    // ``height`` passes and where the neuron fired.
+    const uint8_t *passes, *fired;
+    float height;
 };
 void propagate(const Dynamics& dynamics, const Constants& constants, const StepBack& step);
+
+// The same for uniform constants, without a current or gradients of parameters, from a record or
+// from charged membranes alone; for those ``one_bump`` must hold.
+bool one_bump(const Dynamics& dynamics);
+void propagate_alike(const Dynamics& dynamics, const Constants& constants, const StepBack& step);
 
 }  // namespace synfire

@@ -5,7 +5,6 @@
 namespace synfire {
 namespace {
 
-constexpr int64_t kRun = 32;              // shorter runs of a channel are summed as columns
 constexpr int64_t kPeriod = 256;          // columns at least
 constexpr int64_t kRange = 1 << 16;       // inputs of one range at least
 constexpr int64_t kMostRanges = 64;
@@ -15,49 +14,70 @@ int64_t ranges_of(int64_t elements, int64_t steps) {
     return std::max<int64_t>(1, std::min({blocks, elements * steps / kRange, kMostRanges}));
 }
 
+// Doubles that fill a register in which V is one of floats, and as many floats.
 template <typename V>
-SYNFIRE_INLINE double total(V values) {
-    double sum = 0;
-    for (size_t lane = 0; lane < sizeof values / sizeof(double); ++lane) sum += values[lane];
-    return sum;
+struct Doubles {
+    typedef double type __attribute__((vector_size(sizeof(V))));
+    typedef float narrow __attribute__((vector_size(sizeof(V) / 2)));
+};
+template <typename V>
+constexpr int64_t kDoubles = kLanes<V> / 2;
+
+template <typename V>
+SYNFIRE_INLINE auto widened(const float* values) {
+    using Type = typename Doubles<V>::type;
+    return __builtin_convertvector(load<typename Doubles<V>::narrow>(values), Type);
 }
 
 // The second summand of an element: another row's, or the square.
 struct Others {
     const float* values;
 
-    template <typename V>
-    SYNFIRE_INLINE Like<double, V> at(int64_t j, Like<double, V>) const {
-        return convert<Like<double, V>>(load<V>(values + j));
+    template <typename V, typename W>
+    SYNFIRE_INLINE W at(int64_t j, W) const {
+        return widened<V>(values + j);
     }
+    double one(int64_t j, double) const { return values[j]; }
 };
 
 struct Squares {
-    template <typename V>
-    SYNFIRE_INLINE Like<double, V> at(int64_t, Like<double, V> value) const {
+    template <typename V, typename W>
+    SYNFIRE_INLINE W at(int64_t, W value) const {
         return value * value;
     }
+    double one(int64_t, double value) const { return value * value; }
 };
 
 struct Pair {
     double first, second;
 };
 
+// Four sums side by side, so that one addition need not wait for the other.
 template <typename V, typename Seconds>
 SYNFIRE_INLINE Pair sums_of_run(const float* values, Seconds seconds, int64_t from, int64_t to) {
-    using W = Like<double, V>;
-    W first{}, second{};
+    using W = typename Doubles<V>::type;
+    constexpr int64_t kSide = 4, kWidth = kDoubles<V>;
+    W first[kSide] = {}, second[kSide] = {};
     int64_t j = from;
-    for (; j + kLanes<V> <= to; j += kLanes<V>) {
-        const W value = convert<W>(load<V>(values + j));
-        first += value;
-        second += seconds.template at<V>(j, value);
+    for (; j + kSide * kWidth <= to; j += kSide * kWidth) {
+        for (int64_t side = 0; side < kSide; ++side) {
+            const int64_t k = j + side * kWidth;
+            const W value = widened<V>(values + k);
+            first[side] += value;
+            second[side] += seconds.template at<V>(k, value);
+        }
     }
-    Pair sums{total(first), total(second)};
+    const W firsts = (first[0] + first[1]) + (first[2] + first[3]);
+    const W others = (second[0] + second[1]) + (second[2] + second[3]);
+    Pair sums{0, 0};
+    for (int64_t lane = 0; lane < kWidth; ++lane) {
+        sums.first += firsts[lane];
+        sums.second += others[lane];
+    }
     for (; j < to; ++j) {
         const double value = values[j];
         sums.first += value;
-        sums.second += seconds.template at<float>(j, value);
+        sums.second += seconds.one(j, value);
     }
     return sums;
 }
@@ -65,17 +85,17 @@ SYNFIRE_INLINE Pair sums_of_run(const float* values, Seconds seconds, int64_t fr
 template <typename V, typename Seconds>
 SYNFIRE_INLINE void add_columns(const float* values, Seconds seconds, int64_t from, int64_t to,
                                 double* firsts, double* more) {
-    using W = Like<double, V>;
-    int64_t j = from;
-    for (; j + kLanes<V> <= to; j += kLanes<V>) {
-        const W value = convert<W>(load<V>(values + j));
-        store(firsts + j - from, load<W>(firsts + j - from) + value);
-        store(more + j - from, load<W>(more + j - from) + seconds.template at<V>(j, value));
+    using W = typename Doubles<V>::type;
+    int64_t j = from, column = 0;
+    for (; j + kDoubles<V> <= to; j += kDoubles<V>, column += kDoubles<V>) {
+        const W value = widened<V>(values + j);
+        store(firsts + column, load<W>(firsts + column) + value);
+        store(more + column, load<W>(more + column) + seconds.template at<V>(j, value));
     }
-    for (; j < to; ++j) {
+    for (; j < to; ++j, ++column) {
         const double value = values[j];
-        firsts[j - from] += value;
-        more[j - from] += seconds.template at<float>(j, value);
+        firsts[column] += value;
+        more[column] += seconds.one(j, value);
     }
 }
 
@@ -98,13 +118,15 @@ SYNFIRE_INLINE void add_row(const Sums& sums, const float* values, Seconds secon
         }
         return;
     }
-    for (int64_t done = 0; done < n;) {
-        const int64_t channel = (first + done) / sums.inner % sums.channels;
-        const int64_t end = std::min(n, done + sums.inner - (first + done) % sums.inner);
-        const Pair pair = sums_of_run<V>(values, seconds, done, end);
+    int64_t channel = first / sums.inner % sums.channels;
+    int64_t end = std::min(n, sums.inner - first % sums.inner);
+    for (int64_t begin = 0; begin < n;) {
+        const Pair pair = sums_of_run<V>(values, seconds, begin, end);
         sums.firsts[channel] += pair.first;
         sums.seconds[channel] += pair.second;
-        done = end;
+        begin = end;
+        end = std::min(n, end + sums.inner);
+        channel = channel + 1 == sums.channels ? 0 : channel + 1;
     }
 }
 
@@ -120,6 +142,51 @@ SYNFIRE_INLINE void add_squares_lanes(const Sums& sums, const float* values, int
     add_row<V>(sums, values, Squares{}, first, n);
 }
 
+// Sums of at most 64 registers of values and of values * (x - centre): short enough for single
+// precision, four sums side by side.
+template <typename V>
+SYNFIRE_INLINE Pair centred_sums_of(const float* values, const float* x, float centre, int64_t from,
+                                    int64_t to) {
+    constexpr int64_t kSide = 4;
+    V first[kSide] = {}, second[kSide] = {};
+    int64_t j = from;
+    for (; j + kSide * kLanes<V> <= to; j += kSide * kLanes<V>) {
+        for (int64_t side = 0; side < kSide; ++side) {
+            const int64_t k = j + side * kLanes<V>;
+            const V value = load<V>(values + k);
+            first[side] = first[side] + value;
+            second[side] = second[side] + value * (load<V>(x + k) - centre);
+        }
+    }
+    const V firsts = (first[0] + first[1]) + (first[2] + first[3]);
+    const V others = (second[0] + second[1]) + (second[2] + second[3]);
+    Pair sums{0, 0};
+    for (int64_t lane = 0; lane < kLanes<V>; ++lane) {
+        sums.first += firsts[lane];
+        sums.second += others[lane];
+    }
+    for (; j < to; ++j) {
+        sums.first += values[j];
+        sums.second += values[j] * (x[j] - centre);
+    }
+    return sums;
+}
+
+template <typename V>
+SYNFIRE_INLINE void centred_sums_lanes(const float* values, const float* x, float centre,
+                                       int64_t from, int64_t to, Pair& sums) {
+    for (int64_t begin = from; begin < to; begin += 64 * kLanes<V>) {
+        const int64_t end = std::min(to, begin + 64 * kLanes<V>);
+        const Pair pair = centred_sums_of<V>(values, x, centre, begin, end);
+        sums.first += pair.first;
+        sums.second += pair.second;
+    }
+}
+
+SYNFIRE_FOR_LANES(centred_sums,
+                  (const float* values, const float* x, float centre, int64_t from, int64_t to,
+                   Pair& sums),
+                  (values, x, centre, from, to, sums))
 SYNFIRE_FOR_LANES(add_pairs,
                   (const Sums& sums, const float* values, const float* others, int64_t first,
                    int64_t n),
@@ -146,6 +213,17 @@ void ChannelSums::add(const float* values, const float* others, int64_t first, i
 void ChannelSums::add_squares(const float* values, int64_t first, int64_t n) {
     const Sums sums{firsts_.data(), seconds_.data(), channels_, inner_, period_, by_runs_};
     synfire::add_squares(sums, values, first, n);
+}
+
+void ChannelSums::add_centred(const float* values, const float* x, const float* centres,
+                              int64_t first, int64_t n) {
+    const Channelwise centre{centres, channels_, inner_};
+    each_run(centre, first, n, [&](int64_t channel, int64_t begin, int64_t end) {
+        Pair sums{0, 0};
+        centred_sums(values, x, centres[channel], begin, end, sums);
+        firsts_[channel] += sums.first;
+        seconds_[channel] += sums.second;
+    });
 }
 
 void ChannelSums::add_to(double* firsts, double* seconds) const {
@@ -184,9 +262,8 @@ void run(const Moments& task, int threads) {
     partial.run(threads, [&](int worker, int64_t begin, int64_t end, ChannelSums& sums) {
         for (int64_t first = begin; first < end; first += kBlock) {
             const int64_t n = std::min(kBlock, end - first);
-            const void* from = x.at(0, first);
-            const void* next = x.at(0, first + n < end ? first + n : first);
-            sums.add_squares(read(x.kind, from, next, n, rooms[worker].row(0)).values, first, n);
+            const float* values = read(x.kind, x.at(0, first), n, rooms[worker].row(0));
+            sums.add_squares(values, first, n);
         }
     });
     const double count = static_cast<double>(task.elements) / task.channels;

@@ -18,6 +18,9 @@ public:
     void add(const float* values, const float* others, int64_t first, int64_t n);
     // Adds values and their squares.
     void add_squares(const float* values, int64_t first, int64_t n);
+    // Adds values and values * (x - centre of the channel), where ``inner`` is at least kRun.
+    void add_centred(const float* values, const float* x, const float* centres, int64_t first,
+                     int64_t n);
 
     // Once, at the end: adds the sums of the channels to these.
     void add_to(double* firsts, double* seconds) const;

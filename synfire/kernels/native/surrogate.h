@@ -1,4 +1,5 @@
-// The table of surrogate gradients (../surrogates.py): bumps of unit area with f(0) = 1.
+// The table of surrogate gradients (../surrogates.py): bumps of unit area with f(0) = 1, and the
+// windows of the rectangle.
 #pragma once
 
 #include "integrate_fire.h"
@@ -36,6 +37,30 @@ SYNFIRE_INLINE V bump_at(V z) {
     }
     if constexpr (bump == Bump::triangle) return clip(one - size, zero, one);
     return exp_near(z * z * -pi);
+}
+
+// Where the window of a level ends to one side.
+template <typename V>
+SYNFIRE_INLINE V edge(const Dynamics& dynamics, V threshold, int level, double side) {
+    const float place = static_cast<float>(level - 1) + dynamics.first_level();
+    if (dynamics.unit_is_count) return splat<V>(static_cast<float>(place + side));
+    return threshold * place + static_cast<float>(side);
+}
+
+template <bool closed_low, bool closed_high, typename V>
+SYNFIRE_INLINE V window(V u, V low, V high, float height) {
+    const V zero = V{};
+    V slope = splat<V>(height);
+    if constexpr (closed_low)
+        slope = u >= low ? slope : zero;
+    else
+        slope = u > low ? slope : zero;
+    slope = apart(slope);
+    if constexpr (closed_high)
+        slope = u <= high ? slope : zero;
+    else
+        slope = u < high ? slope : zero;
+    return slope;
 }
 
 }  // namespace synfire
