@@ -188,23 +188,26 @@ class SpikeGraph:
                     f"weight {key!r} of node {node.name!r} ({node.path}) is not finite."
                 )
 
-    def run(self, x: Any, mode: str = "integer") -> Any:
+    def run(self, x: Any, mode: str = "integer", backend: str | None = None) -> Any:
         """Run timed input [T, B, ...]: numpy arrays without torch, torch tensors on their device.
 
         Args:
             x: encoded input, floating point.
             mode: ``integer`` (counts) or ``slots`` (T*D binary slots, biases once a timestep).
+            backend: ``event`` skips what is silent, on the CPU; None follows the type and device of ``x``.
 
         Returns:
             [B, ...], or [T, B, ...] with the readout ``none``.
         """
-        return self.execute(x, mode).output
+        return self.execute(x, mode, backend=backend).output
 
-    def execute(self, x: Any, mode: str = "integer", record: bool = False) -> Execution:
+    def execute(
+        self, x: Any, mode: str = "integer", record: bool = False, backend: str | None = None
+    ) -> Execution:
         """Like :meth:`run`, with counts and membranes of every neuron where ``record`` is set."""
         from synfire.export.executors import execute
 
-        return execute(self, x, mode=mode, record=record)
+        return execute(self, x, mode=mode, record=record, backend=backend)
 
     def save(self, folder: Path | str, overwrite: bool = False) -> Path:
         """Write ``graph.json`` and ``weights.safetensors`` into ``folder``, which appears when complete."""

@@ -138,3 +138,74 @@ def event_depthwise(
     out: int,
     threads: int,
 ) -> bool: ...
+
+class DensePlan:
+    def __init__(
+        self, kind: int, outputs: int, channels: int, kernel_height: int, kernel_width: int
+    ) -> None: ...
+    @property
+    def bytes(self) -> int: ...
+    def pack(self, weight: int, slabs: int) -> None: ...
+
+class After:
+    def __init__(
+        self, scale: int = 0, bias: int = 0, shortcut: int = 0, potential: int = 0
+    ) -> None: ...
+    def fire(
+        self,
+        decay: int,
+        gain: int,
+        threshold: int,
+        unit: bool,
+        levels: int,
+        rounding: str,
+        reset: str,
+        reset_value: float,
+        v: int,
+        counts: int,
+    ) -> None: ...
+
+class Program:
+    def __init__(self) -> None: ...
+    def product(
+        self,
+        plan: EventPlan | None,
+        slabs: int,
+        dense: DensePlan | None,
+        dense_slabs: int,
+        form: int,
+        x: int,
+        channels: int,
+        sizes: tuple[int, ...],
+        after: After,
+        limit: float,
+    ) -> None: ...
+    def point(self, x: int, rows: int, channels: int, after: After) -> None: ...
+    def pool(
+        self,
+        maximum: bool,
+        x: int,
+        channels: int,
+        sizes: tuple[int, ...],
+        kernel_height: int,
+        kernel_width: int,
+        divisor: float,
+        out: int,
+    ) -> None: ...
+    def depthwise(
+        self,
+        weight: int,
+        kernel_height: int,
+        kernel_width: int,
+        form: int,
+        x: int,
+        channels: int,
+        sizes: tuple[int, ...],
+        out: int,
+    ) -> None: ...
+    def convert(self, widen: bool, x: int, n: int, out: int) -> None: ...
+    def copy(self, x: int, rows: int, bytes: int, out: int, out_bytes: int) -> None: ...
+    def run(self, threads: int) -> None: ...
+    def choices(self) -> list[tuple[float, float, bool]]: ...
+
+def can_multiply_dense(kind: int) -> bool: ...

@@ -4,7 +4,6 @@
 #include <cstring>
 
 #include "lanes.h"
-#include "quantise.h"
 
 namespace synfire {
 namespace {
@@ -175,56 +174,6 @@ SYNFIRE_INLINE void sum(const Sums<R>& sums, const Plan& plan) {
     if constexpr (kind == WeightKind::int8) sum_pairs<V, 16, R>(sums, plan.exact_events);
 }
 
-template <typename V, bool integer>
-SYNFIRE_INLINE V load_sum(const char* sums, int64_t j) {
-    if constexpr (integer) return convert<V>(load_bytes<Integers<V>>(sums + 4 * j));
-    return load_bytes<V>(sums + 4 * j);
-}
-
-template <typename V>
-SYNFIRE_INLINE V count_of(Rounding rounding, V u, float levels) {
-    if (rounding == Rounding::half_up) return quantise<Rounding::half_up>(u, levels);
-    if (rounding == Rounding::half_even) return quantise<Rounding::half_even>(u, levels);
-    return quantise<Rounding::floor>(u, levels);
-}
-
-template <typename V>
-SYNFIRE_INLINE V left_over(Reset reset, V h, V s, V threshold, float reset_value) {
-    if (reset == Reset::soft) return after_reset<Reset::soft>(h, s, threshold, reset_value);
-    if (reset == Reset::hard) return after_reset<Reset::hard>(h, s, threshold, reset_value);
-    return h;
-}
-
-// One timestep of neurons from output ``column`` on; element j of ``sums`` belongs to column + j.
-template <typename V, bool integer>
-SYNFIRE_INLINE void fire_at(const Finish& finish, int64_t row, int64_t outputs, int64_t column,
-                            const char* sums, int64_t j) {
-    const int64_t output = column + j;
-    V total = load_sum<V, integer>(sums, j) * finish.scale;
-    if (finish.bias) total = total + load<V>(finish.bias + output);
-    V h = load<V>(finish.gain + output) * total;
-    float* v = finish.v ? finish.v + row * outputs + output : nullptr;
-    if (v) h = load<V>(finish.decay + output) * load<V>(v) + h;
-    const V threshold = load<V>(finish.threshold + output);
-    const V counts = count_of(finish.rounding, h / threshold, static_cast<float>(finish.levels));
-    if (v) store(v, left_over(finish.reset, h, counts, threshold, finish.reset_value));
-    const auto bytes = convert<Bytes<V>>(convert<Integers<V>>(counts));
-    std::memcpy(static_cast<uint8_t*>(finish.out) + row * outputs + output, &bytes, sizeof bytes);
-}
-
-template <typename V, bool integer>
-SYNFIRE_INLINE void finish_row(const Finish& finish, int64_t row, int64_t outputs, int64_t column,
-                               int64_t n, const char* sums) {
-    if (!finish.fire) {
-        std::memcpy(static_cast<char*>(finish.out) + (row * outputs + column) * 4, sums, n * 4);
-        return;
-    }
-    int64_t j = 0;
-    for (; j + kLanes<V> <= n; j += kLanes<V>)
-        fire_at<V, integer>(finish, row, outputs, column, sums, j);
-    for (; j < n; ++j) fire_at<float, integer>(finish, row, outputs, column, sums, j);
-}
-
 // Where the sums of one slab go: straight to their rows, or to a tile first.
 struct Target {
     const Pass& pass;
@@ -233,7 +182,7 @@ struct Target {
 
     Target(const Pass& pass, int64_t slab) : pass(pass), column(slab * pass.plan->columns) {
         n = std::min(pass.plan->columns, pass.plan->outputs - column);
-        straight = !pass.finish->fire && n == pass.plan->columns;
+        straight = pass.finish->out && n == pass.plan->columns;
     }
     char* of(int64_t row, int64_t tile_row) const {
         const int64_t at = (pass.first_row + row) * pass.plan->outputs + column;
