@@ -7,6 +7,7 @@ are the same for any number of threads (torch's number; small inputs use one).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -84,6 +85,17 @@ class _Addresses:
         return self.of(constant.values, channels, name), channels, constant.inner
 
 
+_LARGE = 32 << 20  # bytes; the C library takes such memory from the system anew at each call
+
+
+def _new(like: Tensor, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+    """Memory for a result, in large pages where it is large: most of the time would go to faults of small ones."""
+    made = like.new_empty(shape, dtype=dtype)
+    if made.nbytes >= _LARGE:
+        extension().prefer_large_pages(made.data_ptr(), made.nbytes)
+    return made
+
+
 def _row_of_bits(elements: int) -> int:
     return (elements + 7) // 8
 
@@ -107,7 +119,7 @@ def forward(
     steps, elements = x.shape
     row = _row_of_bits(elements) if form == "bits" else elements
     dtype = x.dtype if form == "float" else torch.uint8
-    target = x.new_empty((steps, row), dtype=dtype) if out is None else out
+    target = _new(x, (steps, row), dtype) if out is None else out
     if not target.is_contiguous():
         raise InputError("out must be contiguous: the counts are written in place.")
     state = (elements,)
@@ -179,7 +191,7 @@ def backward(
     """Gradients of a forward pass that kept ``x`` or ``record``; ``i`` tells whether there is a current."""
     elements = grad.shape[1]
     grads = Gradients(
-        torch.empty_like(grad, memory_format=torch.contiguous_format),
+        _new(grad, grad.shape, grad.dtype),
         None if v is None else torch.empty_like(v),
         None if i is None else torch.empty_like(i),
         *(_states(grad, 2) if parameters and record is None else (None, None)),

@@ -9,6 +9,7 @@
 #include <tuple>
 
 #include "integrate_fire.h"
+#include "pages.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -146,6 +147,12 @@ void bind_integrate_fire(nb::module_& m) {
              "unit"_a);
     m.def("lanes", &synfire::lanes);
     m.def("limit_lanes", &synfire::limit_lanes, "most"_a);
+    m.def(
+        "prefer_large_pages",
+        [](Address buffer, int64_t bytes) {
+            synfire::prefer_large_pages(pointer<void>(buffer), bytes);
+        },
+        "buffer"_a, "bytes"_a);
     m.def("integrate_fire_forward", &forward, "dynamics"_a, "steps"_a, "elements"_a, "dtype"_a,
           "x"_a, "v0"_a, "i0"_a, "decay"_a, "threshold"_a, "scale"_a, "shift"_a, "output_scale"_a,
           "form"_a, "out"_a, "record"_a, "v"_a, "i"_a, "threads"_a);
