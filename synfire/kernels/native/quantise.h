@@ -1,4 +1,4 @@
-// Counts of membranes.
+// Counts of membranes, and what a count leaves of them.
 #pragma once
 
 #include "integrate_fire.h"
@@ -37,6 +37,19 @@ SYNFIRE_INLINE V quantise(V u, float most) {
     // With 1/2 itself, the sum of the number just below 1/2 would round up to 1.
     constexpr float below_half = 0x1.fffffep-2f;
     return round_down(clipped + below_half);
+}
+
+// The same of any number of levels by the name of the rounding.
+template <Rounding rounding, typename V>
+SYNFIRE_INLINE V quantise(V u, float levels) {
+    return quantise<static_cast<Count>(rounding)>(u, levels);
+}
+
+template <Reset reset, typename V>
+SYNFIRE_INLINE V after_reset(V h, V s, V threshold, float reset_value) {
+    if constexpr (reset == Reset::soft) return h - threshold * s;
+    if constexpr (reset == Reset::hard) return s > V{} ? splat<V>(reset_value) : h;
+    return h;
 }
 
 }  // namespace synfire

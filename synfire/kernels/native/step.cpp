@@ -5,13 +5,6 @@
 namespace synfire {
 namespace {
 
-template <Reset reset, typename V>
-SYNFIRE_INLINE V after_reset(V h, V s, V threshold, float reset_value) {
-    if constexpr (reset == Reset::soft) return h - threshold * s;
-    if constexpr (reset == Reset::hard) return s > V{} ? splat<V>(reset_value) : h;
-    return h;
-}
-
 // The numbers of a neuron as a loop needs them.
 struct Numbers {
     explicit Numbers(const Dynamics& dynamics)
