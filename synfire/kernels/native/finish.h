@@ -35,15 +35,15 @@ struct Finish {
 
 template <typename V>
 SYNFIRE_INLINE V count_of(Rounding rounding, V u, float levels) {
-    if (rounding == Rounding::half_up) return quantise<Rounding::half_up>(u, levels);
-    if (rounding == Rounding::half_even) return quantise<Rounding::half_even>(u, levels);
-    return quantise<Rounding::floor>(u, levels);
+    if (rounding == Rounding::half_up) return quantise<Count::half_up>(u, levels);
+    if (rounding == Rounding::half_even) return quantise<Count::half_even>(u, levels);
+    return quantise<Count::floor>(u, levels);
 }
 
 template <typename V>
 SYNFIRE_INLINE V left_over(Reset reset, V h, V s, V threshold, float reset_value) {
-    if (reset == Reset::soft) return after_reset<Reset::soft>(h, s, threshold, reset_value);
-    if (reset == Reset::hard) return after_reset<Reset::hard>(h, s, threshold, reset_value);
+    if (reset == Reset::soft) return h - threshold * s;
+    if (reset == Reset::hard) return s > V{} ? splat<V>(reset_value) : h;
     return h;
 }
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from synfire.kernels.native import _extension
+from synfire.kernels.native import _extension, absence
 from synfire.kernels.packing import reference
 
 ELEMENTS = {
@@ -23,8 +23,7 @@ ELEMENTS = {
 
 def refuses(*tensors: Tensor, **options: Any) -> str | None:
     """Why the compiled path cannot run, or None."""
-    module, reason = _extension()
-    return None if module else f"the compiled kernels are absent ({reason})"
+    return absence()
 
 
 def _module() -> Any:
