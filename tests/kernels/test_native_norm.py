@@ -20,6 +20,7 @@ STATES = {  # of one timestep, channels at axis 1
     "channels last": (60, 48, 1),
     "three channels": (1400, 3, 1),
     "one channel": (6, 1, 333),
+    "long even runs": (2, 40, 80),
     "large": (2, 4, 4101),
 }
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)

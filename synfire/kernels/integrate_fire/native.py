@@ -85,7 +85,7 @@ class _Addresses:
         return self.of(constant.values, channels, name), channels, constant.inner
 
 
-_LARGE = 32 << 20  # bytes; the C library takes such memory from the system anew at each call
+_LARGE = 16 << 20  # bytes; the C library takes such memory from the system anew at each call
 
 
 def _new(like: Tensor, shape: Sequence[int], dtype: torch.dtype) -> Tensor:

@@ -4,10 +4,6 @@
 namespace synfire {
 namespace {
 
-bool alike(const Channelwise& one, const Channelwise& other) {
-    return one.channels == other.channels && one.inner == other.inner;
-}
-
 // Writes the gradient of x.
 class GradientSink {
 public:

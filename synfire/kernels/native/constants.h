@@ -11,14 +11,20 @@ inline bool all_ones(const Channelwise& constant) {
                        [](float value) { return value == 1.0f; });
 }
 
+inline bool alike(const Channelwise& one, const Channelwise& other) {
+    return one.channels == other.channels && one.inner == other.inner;
+}
+
 // What both directions need of a block, in rows 0..kRows-1 of a workspace.
 template <typename Task>
 class BlockConstants {
 public:
     static constexpr int64_t kRows = 6;
+    static constexpr int64_t kLongRun = 64;  // of one channel: constants are kept in registers
 
-    BlockConstants(const Dynamics& dynamics, const Task& task, bool current)
-        : dynamics_(dynamics), task_(task), current_(current) {
+    // ``spreads_affine``: whether more than ``integrate`` depends on the affine map.
+    BlockConstants(const Dynamics& dynamics, const Task& task, bool current, bool spreads_affine)
+        : dynamics_(dynamics), task_(task), current_(current), spreads_affine_(spreads_affine) {
         constants_.unit = all_ones(task.threshold);
     }
 
@@ -27,10 +33,16 @@ public:
         constants_.threshold = spread(task_.threshold, first, n, room.row(1));
         constants_.gain = gain(n, room.row(2));
         if (!task_.scale.values) return;
+        constants_.affine = constants_.uniform() && !current_ && alike(task_.scale, task_.shift);
+        if (constants_.affine && !spreads_affine_ && task_.scale.inner % kMostLanes == 0 &&
+            task_.scale.inner >= kLongRun) {
+            constants_.scale_runs = &task_.scale;
+            constants_.shift_runs = &task_.shift;
+            constants_.first = first;
+            return;
+        }
         constants_.scale = spread(task_.scale, first, n, room.row(3));
         constants_.shift = spread(task_.shift, first, n, room.row(4));
-        const bool alike = constants_.scale.mask == constants_.shift.mask;
-        constants_.affine = constants_.uniform() && !current_ && alike;
     }
 
     const Constants& get() const { return constants_; }
@@ -66,7 +78,7 @@ private:
 
     const Dynamics& dynamics_;
     const Task& task_;
-    const bool current_;
+    const bool current_, spreads_affine_;
     Constants constants_{};
 };
 

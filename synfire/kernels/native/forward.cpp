@@ -9,7 +9,7 @@ public:
         : dynamics_(dynamics),
           task_(task),
           x_{task.kind, task.x, task.steps, task.elements},
-          constants_(dynamics, task, task.i0 != nullptr),
+          constants_(dynamics, task, task.i0 != nullptr, false),
           block_(4096 / bytes_of(task.kind)),
           rows_ahead_(rows_ahead(task.kind, block_)),
           room_(kRows) {

@@ -58,11 +58,8 @@ SYNFIRE_INLINE void integrate_uniform_row(Constants constants, Numbers numbers, 
     const V gain = constants.gain.at<V>(0), decay = constants.decay.at<V>(0),
             threshold = constants.threshold.at<V>(0);
     const float *scales = constants.scale.values, *shifts = constants.shift.values;
-    V scale{}, shift{};
-    if constexpr (input == Input::affine_alike) {
-        scale = constants.scale.at<V>(0);
-        shift = constants.shift.at<V>(0);
-    }
+    const V scale = splat<V>(input == Input::affine_alike ? *scales : 1.0f);
+    const V shift = splat<V>(input == Input::affine_alike ? *shifts : 0.0f);
     int64_t j = 0;
     for (; j + kLanes<V> <= step.n; j += kLanes<V>) {
         step.next.ask(j);
@@ -74,10 +71,39 @@ SYNFIRE_INLINE void integrate_uniform_row(Constants constants, Numbers numbers, 
     }
     for (; j < step.n; ++j) {
         float u = step.u[j];
-        if constexpr (input != Input::as_is)
-            u = u * constants.scale.at<float>(j) + constants.shift.at<float>(j);
+        if constexpr (input == Input::affine_alike) u = u * *scales + *shifts;
+        if constexpr (input == Input::affine_each) u = u * scales[j] + shifts[j];
         const float h = constants.decay.at<float>(0) * step.v[j] + constants.gain.at<float>(0) * u;
         fire_at<count, reset>(h, constants.threshold.at<float>(0), constants.unit, numbers, step, j);
+    }
+}
+
+// The elements begin..end of a step.
+SYNFIRE_INLINE Step part_of(Step step, int64_t begin, int64_t end) {
+    step.n = end - begin;
+    step.u += begin;
+    step.next.row += begin * step.next.bytes;
+    step.v += begin;
+    step.v_after += begin;
+    if (step.counts) step.counts += begin;
+    if (step.charged) step.charged += begin;
+    return step;
+}
+
+// One run of a channel after the other.
+template <typename V, Count count, Reset reset>
+SYNFIRE_INLINE void integrate_runs(Constants constants, const Numbers& numbers, const Step& step) {
+    const Channelwise &scale = *constants.scale_runs, &shift = *constants.shift_runs;
+    int64_t channel = constants.first / scale.inner % scale.channels;
+    int64_t end = std::min(step.n, scale.inner - constants.first % scale.inner);
+    for (int64_t begin = 0; begin < step.n;) {
+        constants.scale.values = scale.values + channel;
+        constants.shift.values = shift.values + channel;
+        integrate_uniform_row<V, count, reset, Input::affine_alike>(constants, numbers,
+                                                                    part_of(step, begin, end));
+        begin = end;
+        end = std::min(step.n, end + scale.inner);
+        channel = channel + 1 == scale.channels ? 0 : channel + 1;
     }
 }
 
@@ -89,6 +115,7 @@ SYNFIRE_INLINE void integrate_row(const Constants& constants, const Numbers& num
         return integrate_row<V, count, reset, false>(constants, numbers, step);
     if (!constants.affine)
         return integrate_uniform_row<V, count, reset, Input::as_is>(constants, numbers, step);
+    if (constants.scale_runs) return integrate_runs<V, count, reset>(constants, numbers, step);
     if (constants.scale.mask)
         return integrate_uniform_row<V, count, reset, Input::affine_each>(constants, numbers, step);
     integrate_uniform_row<V, count, reset, Input::affine_alike>(constants, numbers, step);

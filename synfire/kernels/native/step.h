@@ -11,6 +11,9 @@ struct Constants {
     bool unit;
     bool affine;  // whether ``integrate`` is to apply these to u
     Spread scale, shift;
+    // Instead of those where runs of one channel are long; the block begins at element ``first``.
+    const Channelwise *scale_runs, *shift_runs;
+    int64_t first;
 
     // One neuron's constants are those of all.
     bool uniform() const { return !decay.mask && !threshold.mask; }
