@@ -104,8 +104,15 @@ def _machine(name: str, found: Results) -> str:
     device = (
         facts.get("gpu") or f"{facts['processor']}, {facts['threads']} of {facts['cores']} cores"
     )
-    notes = "".join(f" {key}: {note}." for key, note in found[name].get("notes", {}).items())
+    notes = "".join(
+        f" {key}: {_short(str(note))}." for key, note in found[name].get("notes", {}).items()
+    )
     return f"{device}; Python {facts['python']}, {versions}; commit {facts['commit']}.{notes}"
+
+
+def _short(note: str) -> str:
+    """A note without its lists of kernels and reasons, which the JSON file has."""
+    return re.sub(r"( kernels|'triton'):? ?,? .*", r"\1", note)
 
 
 _WRITERS: dict[str, Callable[[str, Results], str]] = {
