@@ -43,3 +43,11 @@ def test_a_forked_child_has_threads_of_its_own():
         os._exit(0 if same else 1)
     _, status = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(status) == 0
+
+
+@pytest.mark.parametrize("size", [1, (16 << 20) // 4, (17 << 20) // 4 + 1])
+def test_large_pages_leave_a_tensor_as_it_is(size):
+    new = torch.arange(size, dtype=torch.float32)
+    same = room.in_large_pages(new)
+    assert same is new
+    assert torch.equal(same, torch.arange(size, dtype=torch.float32))

@@ -7,7 +7,6 @@ are the same for any number of threads (torch's number; small inputs use one).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -19,7 +18,7 @@ from synfire.kernels.integrate_fire.call import Affine, Channelwise, Epilogue, F
 from synfire.kernels.integrate_fire.plain import norm_affine as norm_affine
 from synfire.kernels.integrate_fire.plain import norm_epilogue as norm_epilogue
 from synfire.kernels.integrate_fire.reference import Dynamics
-from synfire.kernels.native import extension
+from synfire.kernels.native import extension, in_large_pages
 
 if TYPE_CHECKING:
     from synfire.kernels.native import _native
@@ -85,17 +84,6 @@ class _Addresses:
         return self.of(constant.values, channels, name), channels, constant.inner
 
 
-_LARGE = 16 << 20  # bytes; the C library takes such memory from the system anew at each call
-
-
-def _new(like: Tensor, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
-    """Memory for a result, in large pages where it is large: most of the time would go to faults of small ones."""
-    made = like.new_empty(shape, dtype=dtype)
-    if made.nbytes >= _LARGE:
-        extension().prefer_large_pages(made.data_ptr(), made.nbytes)
-    return made
-
-
 def _row_of_bits(elements: int) -> int:
     return (elements + 7) // 8
 
@@ -119,7 +107,7 @@ def forward(
     steps, elements = x.shape
     row = _row_of_bits(elements) if form == "bits" else elements
     dtype = x.dtype if form == "float" else torch.uint8
-    target = _new(x, (steps, row), dtype) if out is None else out
+    target = in_large_pages(x.new_empty((steps, row), dtype=dtype)) if out is None else out
     if not target.is_contiguous():
         raise InputError("out must be contiguous: the counts are written in place.")
     state = (elements,)
@@ -191,7 +179,7 @@ def backward(
     """Gradients of a forward pass that kept ``x`` or ``record``; ``i`` tells whether there is a current."""
     elements = grad.shape[1]
     grads = Gradients(
-        _new(grad, grad.shape, grad.dtype),
+        in_large_pages(torch.empty_like(grad, memory_format=torch.contiguous_format)),
         None if v is None else torch.empty_like(v),
         None if i is None else torch.empty_like(i),
         *(_states(grad, 2) if parameters and record is None else (None, None)),

@@ -18,6 +18,7 @@ from synfire.kernels.integrate_fire.call import Channelwise
 from synfire.kernels.integrate_fire.paths import path_for
 from synfire.kernels.integrate_fire.reference import Dynamics
 from synfire.kernels.layout import channel_stride, dense_layout, flat, layout_of, shaped
+from synfire.kernels.native import in_large_pages
 
 
 def state_dtype(dtype: torch.dtype) -> torch.dtype:
@@ -137,7 +138,9 @@ def integrate_fire_forward(
     check_input(x, timesteps)
     layout = layout_of(x)
     rows = flat(x, timesteps, layout)
-    out = fake_like(x)  # not what the path makes: a view as output could not be changed in place
+    out = in_large_pages(
+        fake_like(x)
+    )  # not what the path makes: a view as output could not be changed in place
     constants = Dynamics.decode(dynamics)
     fired = path_for(rows, constants).forward(
         rows,

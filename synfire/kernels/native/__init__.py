@@ -8,8 +8,15 @@ from __future__ import annotations
 
 from functools import cache
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from synfire.core.errors import MissingDependencyError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+LARGE = 16 << 20
+"""Bytes from which a new tensor is worth large pages: memory of that size often comes fresh from the system."""
 
 
 @cache
@@ -59,3 +66,13 @@ def lanes() -> int:
     """Numbers of single precision that a vector register of this processor holds: 16, 8 or 4."""
     width: int = extension().lanes()
     return width
+
+
+def in_large_pages(new: Tensor) -> Tensor:
+    """``new`` itself, for which the system was asked for large pages if it is large and in main memory.
+
+    A kernel that fills fresh memory otherwise spends most of its time in page faults.
+    """
+    if new.device.type == "cpu" and new.nbytes >= LARGE and available():
+        extension().prefer_large_pages(new.data_ptr(), new.nbytes)
+    return new

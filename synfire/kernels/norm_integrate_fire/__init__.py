@@ -34,6 +34,7 @@ from synfire.kernels.integrate_fire.operator import (
 from synfire.kernels.integrate_fire.paths import path_for
 from synfire.kernels.integrate_fire.reference import Dynamics
 from synfire.kernels.layout import channel_stride, flat, layout_of, shaped
+from synfire.kernels.native import in_large_pages
 
 
 def _check(x: Tensor, timesteps: int, given: dict[str, Tensor | None]) -> None:
@@ -81,7 +82,9 @@ def norm_integrate_fire_forward(
         used_mean, used_variance = path.moments(rows, x.shape[1], inner)
     else:  # an output may not alias an input
         used_mean, used_variance = mean.to(dtype, copy=True), variance.to(dtype, copy=True)
-    out = fake_like(x)  # not what the path makes: a view as output could not be changed in place
+    out = in_large_pages(
+        fake_like(x)
+    )  # not what the path makes: a view as output could not be changed in place
     path.forward(
         rows,
         None,
