@@ -59,6 +59,19 @@ int64_t count_bytes_4(const uint8_t* x, int64_t n) {
     return sum;
 }
 
+// The sum of at most a few hundred bytes, eight at a time.
+int32_t sum_of_few(const uint8_t* x, int64_t n) {
+    constexpr uint64_t even = 0x00ff00ff00ff00ff;
+    uint64_t sums = 0;  // four of 16 bits
+    for (; n > 0; n -= 8, x += 8) {
+        uint64_t eight = 0;
+        std::memcpy(&eight, x, n >= 8 ? 8 : n);
+        sums += (eight & even) + (eight >> 8 & even);
+    }
+    return static_cast<int32_t>((sums & 0xffff) + (sums >> 16 & 0xffff) + (sums >> 32 & 0xffff) +
+                                (sums >> 48));
+}
+
 // A run of 64 inputs at a time; the last ones from a copy that is filled up with zeros.
 #define SYNFIRE_EXPAND(lanes, target, put, masks)                                                \
     target uint16_t* expand_bits_##lanes(const uint8_t* x, int64_t n, uint16_t first,            \
@@ -272,6 +285,14 @@ uint16_t* expand(SpikeForm form, const uint8_t* x, int64_t n, uint16_t first, ui
     return (bits ? expand_bits_4 : expand_bytes_4)(x, n, first, to);
 }
 
+void expand_pixels(const uint8_t* x, int64_t pixels, int64_t channels, uint16_t* entries,
+                   int32_t* starts) {
+    starts[0] = 0;
+    for (int64_t pixel = 0; pixel < pixels; ++pixel)
+        starts[pixel + 1] = starts[pixel] + sum_of_few(x + pixel * channels, channels);
+    expand(SpikeForm::bytes, x, pixels * channels, 0, entries);
+}
+
 uint16_t* join(const Piece* pieces, int64_t n, uint16_t* to) {
 #if defined(__x86_64__)
     const int lanes = lanes_in_use();
@@ -290,9 +311,10 @@ bool counts_from_floats(const float* x, int64_t n, float scale, uint8_t* counts)
 void Lists::plan_groups(const std::vector<int32_t>& events) {
     const int64_t rows = static_cast<int64_t>(events.size());
     const int32_t longest = rows ? *std::max_element(events.begin(), events.end()) : 0;
-    const int64_t unit = longest / kMostKeys + 1;
-    const auto key = [&](int32_t length) { return (longest - length) / unit; };  // longest first
-    starts_.assign(longest / unit + 2, 0);
+    int shift = 0;
+    while (longest >> shift > kMostKeys) ++shift;
+    const auto key = [&](int32_t length) { return (longest - length) >> shift; };  // longest first
+    starts_.assign((longest >> shift) + 2, 0);
     for (const int32_t length : events) ++starts_[key(length) + 1];
     for (size_t k = 1; k < starts_.size(); ++k) starts_[k] += starts_[k - 1];
     order_.resize(rows);

@@ -21,6 +21,11 @@ int64_t count_events(SpikeForm form, const uint8_t* x, int64_t n);
 // Writes the entries of n inputs: 64 * (first + j) modulo 2^16 for input j; returns their end.
 uint16_t* expand(SpikeForm form, const uint8_t* x, int64_t n, uint16_t first, uint16_t* to);
 
+// The same for neighbouring pixels, counts in bytes; starts[p] is where the entries of pixel p
+// begin, and starts[pixels] their end.
+void expand_pixels(const uint8_t* x, int64_t pixels, int64_t channels, uint16_t* entries,
+                   int32_t* starts);
+
 // A part of a list that another list has, too, in other places of the kernel.
 struct Piece {
     const uint16_t* from;

@@ -15,6 +15,7 @@ namespace {
 
 constexpr int64_t kRun = 256;               // rows whose lists are made before their sums
 constexpr int64_t kMostEntries = 1 << 17;   // of a run, unless it gets short: lists stay in L2
+constexpr int64_t kFewChannels = 48;       // pixels are then expanded many at a time
 constexpr int64_t kMeasured = 64;           // runs of pixels that stand for all
 constexpr double kThreadNanoseconds = 6e4;  // what starting one more thread must save
 
@@ -233,6 +234,10 @@ private:
             std::vector<int32_t>& starts = row.starts[piece];
             if (static_cast<int64_t>(entries.size()) < room) entries.resize(room);
             starts.resize(at_.width + 1);
+            if (pixels.form == SpikeForm::bytes && plan_.channels <= kFewChannels) {
+                expand_pixels(pixels.data, at_.width, some, entries.data(), starts.data());
+                break;
+            }
             uint16_t* to = entries.data();
             for (int64_t x = 0; x < at_.width; ++x) {
                 starts[x] = static_cast<int32_t>(to - entries.data());
