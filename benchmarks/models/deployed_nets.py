@@ -4,8 +4,8 @@ Nets: ``spiking_cnn_tiny`` on scikit-learn's digits and ``spiking_cnn_small`` on
 ``SYNFIRE_DATA`` has it), with counts of 0..4 in one timestep and with binary spikes in four, with and without the spike
 budget of training. Two are the shipped ones, the others are trained here, shortly, into ``runs/deployed_nets``.
 
-Contestants: ``synfire`` (the event executor, which chooses between events and its own dense products), the same held to
-dense products, torch's float32 kernels (eager, and frozen for oneDNN), and static int8 on FBGEMM and oneDNN. Binary nets
+Contestants: ``synfire`` (the event executor, which chooses between events and its own dense products), the same held
+to dense products, torch's float32 kernels (eager, and frozen for oneDNN), and static int8 on FBGEMM and oneDNN. Binary nets
 run four timesteps, in every contestant; torch has no int8 form of them.
 """
 
