@@ -5,8 +5,8 @@ Nets: ``spiking_cnn_tiny`` on scikit-learn's digits and ``spiking_cnn_small`` on
 budget of training. Two are the shipped ones, the others are trained here, shortly, into ``runs/deployed_nets``.
 
 Contestants: ``synfire`` (the event executor, which chooses between events and its own dense products), the same held
-to dense products, torch's float32 kernels (eager, and frozen for oneDNN), and static int8 on FBGEMM and oneDNN. Binary nets
-run four timesteps, in every contestant; torch has no int8 form of them.
+to dense products, torch's float32 kernels (eager, and frozen for oneDNN), and static int8 on FBGEMM and oneDNN. Binary
+nets run four timesteps, in every contestant; torch has no int8 form of them.
 """
 
 from __future__ import annotations
