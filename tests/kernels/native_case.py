@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
+import pytest
 import torch
 
+from synfire.kernels import native as room
 from synfire.kernels.integrate_fire import native, plain
 from synfire.kernels.integrate_fire.call import Affine, Channelwise, Epilogue
 from synfire.kernels.integrate_fire.reference import Dynamics
@@ -25,6 +28,20 @@ PLAIN = Dynamics(
     unit="count",
 )
 NEEDS_EXP = {"sigmoid", "gaussian"}  # torch's exp and ours differ in the last places
+
+
+@pytest.fixture(params=[4, 8, 16], ids=lambda lanes: f"{lanes}-lanes")
+def lanes(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Each width of vector registers that this processor has."""
+    if not room.available():
+        pytest.skip("the extension is not compiled here")
+    module = room.extension()
+    widest = module.lanes()
+    if request.param > widest:
+        pytest.skip(f"this processor has {widest} lanes")
+    assert module.limit_lanes(request.param) == request.param
+    yield
+    module.limit_lanes(widest)
 
 
 class Case:

@@ -22,20 +22,6 @@ compiled = pytest.mark.skipif(not room.available(), reason="the extension is not
 HALVES = (torch.float16, torch.bfloat16)
 
 
-@pytest.fixture(params=[4, 8, 16], ids=lambda lanes: f"{lanes}-lanes")
-def lanes(request):
-    """Each width of vector registers that this processor has."""
-    if not room.available():
-        pytest.skip("the extension is not compiled here")
-    module = room.extension()
-    widest = module.lanes()
-    if request.param > widest:
-        pytest.skip(f"this processor has {widest} lanes")
-    assert module.limit_lanes(request.param) == request.param
-    yield
-    module.limit_lanes(widest)
-
-
 @compiled
 @pytest.mark.parametrize("surrogate", BUMPS)
 @pytest.mark.parametrize("reset", RESETS)
@@ -79,18 +65,6 @@ def test_channels_and_threads(state, axis):
     for threads in (1, 2, 5):
         torch.set_num_threads(threads)
         assert_agrees(case, dynamics, affine=case.affine())
-
-
-@compiled
-def test_outputs_larger_than_the_caches():
-    """These are written past them."""
-    for dtype, size in ((torch.float32, 700_003), (torch.float16, 1_400_011)):
-        case = Case(3, size + 6, dtype=dtype, states=False)
-        dynamics = replace(PLAIN, levels=2, reset="hard")
-        assert_agrees(case, dynamics, parameters=False, output_scale=0.5)
-        recorded = case.forward(native, dynamics, record=True, last_state=False)
-        assert_same(recorded, case.forward(plain, dynamics, record=True, last_state=False))
-        case.x = case.x.flatten()[1:].new_tensor(case.x.flatten()[1:-2].tolist()).reshape(3, -1)
 
 
 @compiled

@@ -10,10 +10,14 @@ public:
     GradientSink(const Backward& task, BackwardBlocks& blocks)
         : task_(task),
           blocks_(blocks),
+          mapped_(task.gain.values || task.scale.values),
           streamed_(worth_streaming(bytes_of(task.grad_kind) * task.steps * task.elements)),
-          direct_(!streamed_ && task.grad_kind == Kind::float32),
+          past_(streamed_ && in_lines(task.grad_x, bytes_of(task.grad_kind) * task.elements)),
+          direct_(task.grad_kind == Kind::float32 && !mapped_ && (!streamed_ || past_)),
           in_runs_(task.gain.inner >= kRun && alike(task.gain, task.slope) &&
-                   alike(task.gain, task.centre) && alike(task.gain, task.offset)) {}
+                   alike(task.gain, task.centre) && alike(task.gain, task.offset)),
+          maps_past_(past_ && task.grad_kind == Kind::float32 &&
+                     (!in_runs_ || task.gain.inner % kMostLanes == 0)) {}
 
     void begin(int64_t first, int64_t n) {
         if (!task_.gain.values || in_runs_) return;
@@ -27,12 +31,19 @@ public:
         return direct_ ? reinterpret_cast<float*>(grad_x(t, first)) : row;
     }
 
+    bool past() const { return direct_ && past_; }
+
     void take(int64_t t, int64_t first, int64_t n, float* row, Ahead next_x) const {
-        if (task_.gain.values)
-            map(row, blocks_.x(t, first, n), next_x, first, n);
-        else if (task_.scale.values)
+        if (direct_) return;
+        char* to = grad_x(t, first);
+        if (task_.gain.values) {
+            float* mapped = maps_past_ ? reinterpret_cast<float*>(to) : row;
+            map(row, blocks_.x(t, first, n), next_x, first, n, mapped);
+            if (maps_past_) return;
+        } else if (task_.scale.values) {
             times(row, blocks_.scale(), n, row);
-        if (!direct_) write(grad_x(t, first), n, row);
+        }
+        write(to, n, row);
     }
 
     bool streamed() const { return streamed_; }
@@ -43,11 +54,13 @@ private:
         return static_cast<char*>(task_.grad_x) + bytes_of(task_.grad_kind) * place;
     }
 
-    void map(float* row, const float* x, Ahead next_x, int64_t first, int64_t n) const {
-        if (!in_runs_) return linear(row, x, next_x, map_, n, row);
+    void map(const float* row, const float* x, Ahead next_x, int64_t first, int64_t n,
+             float* to) const {
+        if (!in_runs_) return linear(row, x, next_x, map_, n, to, maps_past_);
         each_run(task_.gain, first, n, [&](int64_t channel, int64_t begin, int64_t end) {
             const Ahead next{next_x.row + begin * next_x.bytes, next_x.bytes};
-            linear_alike(row + begin, x + begin, next, at(channel), end - begin, row + begin);
+            linear_alike(row + begin, x + begin, next, at(channel), end - begin, to + begin,
+                         maps_past_);
         });
     }
 
@@ -59,15 +72,21 @@ private:
     }
 
     void write(char* to, int64_t n, const float* row) const {
-        if (task_.grad_kind == Kind::float32) return stream(row, 4 * n, to);
-        if (!streamed_) return narrow(task_.grad_kind, row, 1.0f, n, to);
-        narrow(task_.grad_kind, row, 1.0f, n, blocks_.free_row());
+        if (task_.grad_kind == Kind::float32) {
+            if (streamed_) return stream(row, 4 * n, to);
+            std::memcpy(to, row, 4 * n);
+            return;
+        }
+        if (!streamed_ || past_) return narrow(task_.grad_kind, row, 1.0f, n, to, past_);
+        narrow(task_.grad_kind, row, 1.0f, n, blocks_.free_row(), false);
         stream(blocks_.free_row(), 2 * n, to);
     }
 
     const Backward& task_;
     BackwardBlocks& blocks_;
-    const bool streamed_, direct_, in_runs_;
+    // mapped_: g_u is not yet the gradient of x. direct_: it is written where it is computed.
+    // streamed_: the gradient is written past the caches; past_, maps_past_: straight from registers
+    const bool mapped_, streamed_, past_, direct_, in_runs_, maps_past_;
     Linear map_{};
 };
 
@@ -82,6 +101,8 @@ public:
     }
 
     float* target(int64_t, int64_t, float* row) const { return row; }
+
+    bool past() const { return false; }
 
     void take(int64_t t, int64_t first, int64_t n, const float* row, Ahead) const {
         const float* x = blocks_.x(t, first, n);

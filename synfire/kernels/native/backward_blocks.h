@@ -18,7 +18,7 @@ inline int64_t block_of(const Backward& task) {
 
 // What becomes of the gradient g_u of each row is the affair of a sink:
 //     begin(first, n)                  before a block
-//     target(t, first, row)            where g_u is to be written: ``row``, or what is better
+//     target(t, first, row), past()    where g_u is to be written: ``row``, or what is better
 //     take(t, first, n, g_u, next_x)   next_x: the row of x to ask for while x is read
 class BackwardBlocks {
 public:
@@ -85,6 +85,7 @@ private:
             step.grad_v = grad_v;
             step.grad_i = grad_i;
             step.grad_u = sink.target(t, first, room_.row(kGradU));
+            step.past = sink.past();
             step.next = ahead((task_.record ? 1 : 2) * task_.steps - 1 - t, first, end);
             step_back(step, t, first);
             sink.take(t, first, n, step.grad_u, x_ahead(step.next));
@@ -107,7 +108,7 @@ private:
             const float* u = constants_.drive(x_, t, first, n, room_);
             float* v_after = parameters_ ? v_before(t + 1) : room_.row(kV);
             integrate(dynamics_, constants_.get(),
-                      {n, u, ahead(t, first, end), v, v_after, i, nullptr, 1.0f, charged(t)});
+                      {n, u, ahead(t, first, end), v, v_after, i, nullptr, 1.0f, false, charged(t)});
             v = v_after;
         }
     }

@@ -17,10 +17,11 @@ public:
         const bool in_place = floats && task.kind == Kind::float32;
         records_fired_ = task.record && dynamics.reset == Reset::hard;
         const int64_t outputs = task.steps * task.elements;
-        streamed_ = floats ? worth_streaming(bytes_of(task.kind) * outputs)
-                           : task.form == Form::bytes && worth_streaming(outputs);
+        const int64_t width = floats ? bytes_of(task.kind) : 1;
+        streamed_ = task.form != Form::bits && worth_streaming(width * outputs);
+        past_ = streamed_ && in_lines(task.out, width * task.elements);
         scaled_early_ = in_place && (!records_fired_ || task.output_scale == 1.0f);
-        direct_ = scaled_early_ && !streamed_;
+        direct_ = scaled_early_ && (past_ ? !records_fired_ : !streamed_);
     }
 
     void run(int64_t begin, int64_t end) {
@@ -48,7 +49,7 @@ private:
             float* charged = task_.record ? room_.row(kCharged) : nullptr;
             integrate(dynamics_, constants_.get(),
                       {n, u, next, v, v_after, i, counts,
-                       scaled_early_ ? task_.output_scale : 1.0f, charged});
+                       scaled_early_ ? task_.output_scale : 1.0f, direct_ && past_, charged});
             v = v_after;
             if (task_.record) record(t, first, n, counts);
             if (!direct_) write(t, first, n, counts);
@@ -86,15 +87,15 @@ private:
             return stream(counts, 4 * n, out);
         }
         uint16_t* out = static_cast<uint16_t*>(task_.out) + place;
-        if (!streamed_) return narrow(task_.kind, counts, scale, n, out);
-        narrow(task_.kind, counts, scale, n, room_.row(kSlopes));
+        if (!streamed_ || past_) return narrow(task_.kind, counts, scale, n, out, past_);
+        narrow(task_.kind, counts, scale, n, room_.row(kSlopes), false);
         stream(room_.row(kSlopes), 2 * n, out);
     }
 
     void write_bytes(const float* counts, int64_t n, uint8_t* out) {
-        if (!streamed_) return to_bytes(counts, n, out);
+        if (!streamed_ || past_) return to_bytes(counts, n, out, past_);
         uint8_t* room = reinterpret_cast<uint8_t*>(room_.row(kSlopes));
-        to_bytes(counts, n, room);
+        to_bytes(counts, n, room, false);
         stream(room, n, out);
     }
 
@@ -104,7 +105,8 @@ private:
     BlockConstants<Forward> constants_;
     const int64_t block_, rows_ahead_;  // elements; rows between asking and reading
     Workspace room_;
-    bool records_fired_, streamed_, scaled_early_, direct_;
+    // streamed_: outputs are written past the caches; past_: straight from the registers
+    bool records_fired_, streamed_, past_, scaled_early_, direct_;
 };
 
 }  // namespace

@@ -46,7 +46,8 @@ void widen_halves_4(const uint16_t* from, int64_t n, float* to) {
     for (int64_t j = 0; j < n; ++j) to[j] = float_of_half(from[j]);
 }
 
-void narrow_halves_4(const float* from, float scale, int64_t n, uint16_t* to) {
+void narrow_halves_4(const float* from, float scale, int64_t n, uint16_t* to,
+                      bool past) {
     for (int64_t j = 0; j < n; ++j) to[j] = half_of_float(from[j] * scale);
 }
 
@@ -58,10 +59,13 @@ SYNFIRE_TARGET_8 void widen_halves_8(const uint16_t* from, int64_t n,
     for (; j < n; ++j) to[j] = float_of_half(from[j]);
 }
 
-SYNFIRE_TARGET_8 void narrow_halves_8(const float* from, float scale, int64_t n, uint16_t* to) {
+SYNFIRE_TARGET_8 void narrow_halves_8(const float* from, float scale, int64_t n, uint16_t* to,
+                      bool past) {
     int64_t j = 0;
     for (; j + 8 <= n; j += 8)
-        store(to + j, _mm256_cvtps_ph(load<Lanes8>(from + j) * scale, _MM_FROUND_TO_NEAREST_INT));
+        store<Lanes8>(to + j,
+                      _mm256_cvtps_ph(load<Lanes8>(from + j) * scale, _MM_FROUND_TO_NEAREST_INT),
+                      past);
     for (; j < n; ++j) to[j] = half_of_float(from[j] * scale);
 }
 
@@ -72,18 +76,22 @@ SYNFIRE_TARGET_16 void widen_halves_16(const uint16_t* from, int64_t n,
     for (; j < n; ++j) to[j] = float_of_half(from[j]);
 }
 
-SYNFIRE_TARGET_16 void narrow_halves_16(const float* from, float scale, int64_t n, uint16_t* to) {
+SYNFIRE_TARGET_16 void narrow_halves_16(const float* from, float scale, int64_t n, uint16_t* to,
+                      bool past) {
     int64_t j = 0;
     for (; j + 16 <= n; j += 16)
-        store(to + j, _mm512_cvtps_ph(load<Lanes16>(from + j) * scale, _MM_FROUND_TO_NEAREST_INT));
+        store<Lanes16>(to + j,
+                       _mm512_cvtps_ph(load<Lanes16>(from + j) * scale, _MM_FROUND_TO_NEAREST_INT),
+                       past);
     for (; j < n; ++j) to[j] = half_of_float(from[j] * scale);
 }
 #endif
 
 SYNFIRE_CHOOSE_LANES(widen_halves, (const uint16_t* from, int64_t n, float* to),
                      (from, n, to))
-SYNFIRE_CHOOSE_LANES(narrow_halves, (const float* from, float scale, int64_t n, uint16_t* to),
-                     (from, scale, n, to))
+SYNFIRE_CHOOSE_LANES(narrow_halves, (const float* from, float scale, int64_t n, uint16_t* to,
+                      bool past),
+                     (from, scale, n, to, past))
 
 template <typename V>
 SYNFIRE_INLINE void widen_bfloats_lanes(const uint16_t* from, int64_t n,
@@ -95,17 +103,19 @@ SYNFIRE_INLINE void widen_bfloats_lanes(const uint16_t* from, int64_t n,
 }
 
 template <typename V>
-SYNFIRE_INLINE void narrow_bfloats_lanes(const float* from, float scale, int64_t n, uint16_t* to) {
+SYNFIRE_INLINE void narrow_bfloats_lanes(const float* from, float scale, int64_t n, uint16_t* to,
+                      bool past) {
     int64_t j = 0;
     for (; j + kLanes<V> <= n; j += kLanes<V>)
-        store(to + j, bfloats_of_floats(load<V>(from + j) * scale));
+        store<V>(to + j, bfloats_of_floats(load<V>(from + j) * scale), past);
     for (; j < n; ++j) to[j] = bfloats_of_floats(from[j] * scale);
 }
 
 SYNFIRE_FOR_LANES(widen_bfloats, (const uint16_t* from, int64_t n, float* to),
                   (from, n, to))
-SYNFIRE_FOR_LANES(narrow_bfloats, (const float* from, float scale, int64_t n, uint16_t* to),
-                  (from, scale, n, to))
+SYNFIRE_FOR_LANES(narrow_bfloats, (const float* from, float scale, int64_t n, uint16_t* to,
+                      bool past),
+                  (from, scale, n, to, past))
 
 }  // namespace
 
@@ -114,10 +124,10 @@ void widen(Kind kind, const void* from, int64_t n, float* to) {
     kind == Kind::float16 ? widen_halves(words, n, to) : widen_bfloats(words, n, to);
 }
 
-void narrow(Kind kind, const float* from, float scale, int64_t n, void* to) {
+void narrow(Kind kind, const float* from, float scale, int64_t n, void* to, bool past) {
     auto* words = static_cast<uint16_t*>(to);
-    kind == Kind::float16 ? narrow_halves(from, scale, n, words)
-                          : narrow_bfloats(from, scale, n, words);
+    kind == Kind::float16 ? narrow_halves(from, scale, n, words, past)
+                          : narrow_bfloats(from, scale, n, words, past);
 }
 
 }  // namespace synfire

@@ -31,6 +31,26 @@ SYNFIRE_INLINE void store(T* to, V v) {
     std::memcpy(to, &v, sizeof v);
 }
 
+// The same past the caches, where ``past``; then ``to`` lies on a line of 64 bytes or whole vectors
+// after one. ``V`` are the lanes of the loop.
+template <typename V, typename T, typename W>
+SYNFIRE_INLINE void store(T* to, W w, bool past) {
+#if defined(__x86_64__)
+    if constexpr (sizeof(W) >= 16) {
+        W* const place = reinterpret_cast<W*>(to);
+        if (past && kLanes<V> == 4) {
+            asm volatile("movntps %1, %0" : "=m"(*place) : "x"(w));
+            return;
+        }
+        if (past) {
+            asm volatile("vmovntps %1, %0" : "=m"(*place) : "v"(w));
+            return;
+        }
+    }
+#endif
+    store(to, w);
+}
+
 template <typename V>
 SYNFIRE_INLINE V splat(float value) {
     return V{} + value;

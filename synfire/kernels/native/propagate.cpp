@@ -37,7 +37,7 @@ SYNFIRE_INLINE void propagate_at(const Dynamics& dynamics, const Constants& cons
     }
     if (step.grad_decay)
         add_parameters<reset>(dynamics, step, threshold, grad_v, flow, drive, j);
-    store(step.grad_u + j, constants.gain.at<V>(j) * drive);
+    store<V>(step.grad_u + j, constants.gain.at<V>(j) * drive, step.past);
     store(step.grad_v + j, constants.decay.at<V>(j) * flow.grad_h);
 }
 

@@ -78,7 +78,7 @@ SYNFIRE_INLINE void propagate_at(const Dynamics& dynamics, const Alike<V>& alike
     else
         flow.slope = slope_of<source, bump>(alike, h, ratio) * flow.grad_s;
     flow.grad_h = flow.grad_h + flow.slope;
-    store(step.grad_u + j, alike.gain * flow.grad_h);
+    store<V>(step.grad_u + j, alike.gain * flow.grad_h, step.past);
     store(step.grad_v + j, alike.decay * flow.grad_h);
 }
 

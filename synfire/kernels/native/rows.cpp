@@ -33,36 +33,36 @@ SYNFIRE_INLINE void times_lanes(const float* from, Spread factor, int64_t n, flo
 
 template <typename V>
 SYNFIRE_INLINE void linear_at(const float* from, const float* x, V gain, V slope, V centre,
-                              V offset, float* to) {
-    store(to, gain * load<V>(from) + (slope * (load<V>(x) - centre) + offset));
+                              V offset, float* to, bool past) {
+    store<V>(to, gain * load<V>(from) + (slope * (load<V>(x) - centre) + offset), past);
 }
 
 template <typename V>
 SYNFIRE_INLINE void linear_lanes(const float* from, const float* x, Ahead next_x, Linear map,
-                                 int64_t n, float* to) {
+                                 int64_t n, float* to, bool past) {
     int64_t j = 0;
     for (; j + kLanes<V> <= n; j += kLanes<V>) {
         next_x.ask(j);
         linear_at(from + j, x + j, map.gain.at<V>(j), map.slope.at<V>(j), map.centre.at<V>(j),
-                  map.offset.at<V>(j), to + j);
+                  map.offset.at<V>(j), to + j, past);
     }
     for (; j < n; ++j)
         linear_at(from + j, x + j, map.gain.at<float>(j), map.slope.at<float>(j),
-                  map.centre.at<float>(j), map.offset.at<float>(j), to + j);
+                  map.centre.at<float>(j), map.offset.at<float>(j), to + j, past);
 }
 
 template <typename V>
 SYNFIRE_INLINE void linear_alike_lanes(const float* from, const float* x, Ahead next_x,
-                                       const Linear& map, int64_t n, float* to) {
+                                       const Linear& map, int64_t n, float* to, bool past) {
     const float gain = *map.gain.values, slope = *map.slope.values, centre = *map.centre.values,
                 offset = *map.offset.values;
     int64_t j = 0;
     for (; j + kLanes<V> <= n; j += kLanes<V>) {
         next_x.ask(j);
         linear_at(from + j, x + j, splat<V>(gain), splat<V>(slope), splat<V>(centre),
-                  splat<V>(offset), to + j);
+                  splat<V>(offset), to + j, past);
     }
-    for (; j < n; ++j) linear_at(from + j, x + j, gain, slope, centre, offset, to + j);
+    for (; j < n; ++j) linear_at(from + j, x + j, gain, slope, centre, offset, to + j, past);
 }
 
 template <typename V>
@@ -75,10 +75,10 @@ SYNFIRE_INLINE void times_centred_lanes(const float* from, const float* x, Sprea
 }
 
 template <typename V>
-SYNFIRE_INLINE void to_bytes_lanes(const float* counts, int64_t n, uint8_t* to) {
+SYNFIRE_INLINE void to_bytes_lanes(const float* counts, int64_t n, uint8_t* to, bool past) {
     int64_t j = 0;
     for (; j + kLanes<V> <= n; j += kLanes<V>)
-        store(to + j, convert<Like<uint8_t, V>>(convert<Integers<V>>(load<V>(counts + j))));
+        store<V>(to + j, convert<Like<uint8_t, V>>(convert<Integers<V>>(load<V>(counts + j))), past);
     for (; j < n; ++j) to[j] = static_cast<uint8_t>(static_cast<int32_t>(counts[j]));
 }
 
@@ -93,16 +93,17 @@ SYNFIRE_FOR_LANES(times, (const float* from, Spread factor, int64_t n, float* to
                   (from, factor, n, to))
 SYNFIRE_FOR_LANES(linear,
                   (const float* from, const float* x, Ahead next_x, const Linear& map, int64_t n,
-                   float* to),
-                  (from, x, next_x, map, n, to))
+                   float* to, bool past),
+                  (from, x, next_x, map, n, to, past))
 SYNFIRE_FOR_LANES(linear_alike,
                   (const float* from, const float* x, Ahead next_x, const Linear& map, int64_t n,
-                   float* to),
-                  (from, x, next_x, map, n, to))
+                   float* to, bool past),
+                  (from, x, next_x, map, n, to, past))
 SYNFIRE_FOR_LANES(times_centred,
                   (const float* from, const float* x, Spread centre, int64_t n, float* to),
                   (from, x, centre, n, to))
-SYNFIRE_FOR_LANES(to_bytes, (const float* counts, int64_t n, uint8_t* to), (counts, n, to))
+SYNFIRE_FOR_LANES(to_bytes, (const float* counts, int64_t n, uint8_t* to, bool past),
+                  (counts, n, to, past))
 
 #if defined(__x86_64__)
 namespace {

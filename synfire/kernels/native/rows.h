@@ -9,9 +9,9 @@
 namespace synfire {
 
 // Half precision of either kind to float, exactly; and to = from * scale rounded to the kind, ties
-// to even.
+// to even. ``past`` here and below: past the caches, to whole lines.
 void widen(Kind kind, const void* from, int64_t n, float* to);
-void narrow(Kind kind, const float* from, float scale, int64_t n, void* to);
+void narrow(Kind kind, const float* from, float scale, int64_t n, void* to, bool past);
 
 // Floats of any kind: in place, or widened into a room.
 inline const float* read(Kind kind, const void* from, int64_t n, float* room) {
@@ -34,11 +34,11 @@ struct Linear {
     Spread gain, slope, centre, offset;
 };
 void linear(const float* from, const float* x, Ahead next_x, const Linear& map, int64_t n,
-            float* to);
+            float* to, bool past);
 
 // The same where all elements have the first constants.
 void linear_alike(const float* from, const float* x, Ahead next_x, const Linear& map, int64_t n,
-                  float* to);
+                  float* to, bool past);
 
 // to = from * (x - centre).
 void times_centred(const float* from, const float* x, Spread centre, int64_t n, float* to);
@@ -46,10 +46,16 @@ void times_centred(const float* from, const float* x, Spread centre, int64_t n, 
 // Whether an output is so large that it would push all else out of the caches.
 inline bool worth_streaming(int64_t bytes) { return bytes > 8 << 20; }
 
-// Copies past the caches. What was written so is seen by other threads after end_of_stream().
+// Whether rows of ``bytes`` begin and end on lines of 64 bytes.
+inline bool in_lines(const void* rows, int64_t bytes) {
+    return (reinterpret_cast<uintptr_t>(rows) | static_cast<uintptr_t>(bytes)) % 64 == 0;
+}
+
+// Copies past the caches, to any place. What was written so is seen by other threads after
+// end_of_stream().
 void stream(const void* from, int64_t bytes, void* to);
 void end_of_stream();
 
-void to_bytes(const float* counts, int64_t n, uint8_t* to);
+void to_bytes(const float* counts, int64_t n, uint8_t* to, bool past);
 
 }  // namespace synfire

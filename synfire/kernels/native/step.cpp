@@ -20,7 +20,7 @@ SYNFIRE_INLINE void fire_at(V h, V threshold, bool unit, const Numbers& numbers,
                             int64_t j) {
     const V s = quantise<count>(unit ? h : h / threshold, numbers.most);
     store(step.v_after + j, after_reset<reset>(h, s, threshold, numbers.reset_value));
-    if (step.counts) store(step.counts + j, s * step.scale);
+    if (step.counts) store<V>(step.counts + j, s * step.scale, step.past);
     if (step.charged) store(step.charged + j, h);
 }
 

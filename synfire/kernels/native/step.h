@@ -29,6 +29,7 @@ struct Step {
     float* i;  // before and after
     float* counts;
     float scale;  // of the counts
+    bool past;    // the counts are written past the caches
     float* charged;
 };
 void integrate(const Dynamics& dynamics, const Constants& constants, const Step& step);
@@ -57,6 +58,7 @@ struct StepBack {
     const float *counts, *charged;   // null where nothing depends on them
     float *grad_v, *grad_i;
     float* grad_u;
+    bool past;  // grad_u is written past the caches
     // For the gradients of decay and threshold; null without:
     const float *v_before, *u;
     float *grad_decay, *grad_threshold;
