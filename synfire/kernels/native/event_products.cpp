@@ -15,7 +15,7 @@ namespace {
 
 constexpr int64_t kRun = 256;               // rows whose lists are made before their sums
 constexpr int64_t kMostEntries = 1 << 17;   // of a run, unless it gets short: lists stay in L2
-constexpr int64_t kFewChannels = 48;       // pixels are then expanded many at a time
+constexpr int64_t kFewChannels = 48;        // pixels are then expanded many at a time
 constexpr int64_t kMeasured = 64;           // runs of pixels that stand for all
 constexpr double kThreadNanoseconds = 6e4;  // what starting one more thread must save
 

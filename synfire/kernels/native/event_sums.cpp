@@ -187,13 +187,12 @@ struct Target {
     char* of(int64_t row, int64_t tile_row) const {
         const int64_t at = (pass.first_row + row) * pass.plan->outputs + column;
         return straight ? static_cast<char*>(pass.finish->out) + at * 4
-                        : pass.tile + tile_row * kTileRow;
+                        : pass.tile + tile_row * pass.plan->columns * 4;
     }
     template <typename V, WeightKind kind>
     SYNFIRE_INLINE void finish(int64_t row, const char* sums) const {
-        if (!straight)
-            finish_row<V, kind != WeightKind::float32>(*pass.finish, pass.first_row + row,
-                                                       pass.plan->outputs, column, n, sums);
+        finish_row<V, kind != WeightKind::float32>(*pass.finish, pass.first_row + row,
+                                                   pass.plan->outputs, column, n, sums);
     }
 };
 
@@ -214,17 +213,17 @@ SYNFIRE_INLINE void sum_slab_of(const Pass& pass) {
                     const int row = group.row[first + r];
                     sums.slab[r] = slab;
                     sums.list[r] = pass.lists[b].entries() + group.start[first + r];
-                    sums.to[r] =
-                        first + r < group.rows ? target.of(row, blocks > 1 ? row : r) : nowhere;
+                    sums.to[r] = first + r < group.rows ? target.of(row, row) : nowhere;
                 }
                 sums.length = group.length;
                 sums.add = b > 0;
                 sum<V, kind, R>(sums, plan);
-                if (b + 1 == blocks)
-                    for (int r = 0; r < R && first + r < group.rows; ++r)
-                        target.finish<V, kind>(group.row[first + r], sums.to[r]);
             }
     }
+    // In the order of the rows, not of their lengths: what follows comes from far memory.
+    if (!target.straight)
+        for (int64_t row = 0; row < pass.rows; ++row)
+            target.finish<V, kind>(row, target.of(row, row));
 }
 
 template <typename V, WeightKind kind>
@@ -250,9 +249,11 @@ SYNFIRE_INLINE void sum_across_of(const Pass& pass, int64_t slabs) {
                     sums.add = b > 0;
                     sum<V, kind, R>(sums, plan);
                     if (b + 1 == blocks)
-                        for (int r = 0; r < R && slab + r < pass.slab + slabs; ++r)
-                            Target(pass, slab + r)
-                                .template finish<V, kind>(group.row[i], sums.to[r]);
+                        for (int r = 0; r < R && slab + r < pass.slab + slabs; ++r) {
+                            const Target target(pass, slab + r);
+                            if (!target.straight)
+                                target.finish<V, kind>(group.row[i], sums.to[r]);
+                        }
                 }
 }
 

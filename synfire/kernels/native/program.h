@@ -72,8 +72,9 @@ struct CopyStep {
     int64_t out_bytes;  // of a row of out
 };
 
-// Events an element with which both products take about as long.
-double break_even(const Plan& plan, const DensePlan& dense);
+// Events an input element with which both products take about as long; negative where sums over
+// events never win. An estimate from the shape: a measured one would choose differently each time.
+double break_even(const Plan& plan, const DensePlan& dense, const Geometry& geometry);
 
 class Program {
 public:
