@@ -6,7 +6,7 @@ from torch import nn
 
 
 class ConvNorm(nn.Sequential):
-    """Conv2d without bias, then BatchNorm2d; ``padding`` keeps the size at stride 1.
+    """Conv2d, then BatchNorm2d; ``padding`` keeps the size at stride 1.
 
     Example:
         >>> import torch
@@ -15,9 +15,15 @@ class ConvNorm(nn.Sequential):
     """
 
     def __init__(
-        self, inputs: int, outputs: int, kernel: int = 3, stride: int = 1, groups: int = 1
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int = 3,
+        stride: int = 1,
+        groups: int = 1,
+        bias: bool = False,
     ) -> None:
         super().__init__(
-            nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False),
+            nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=bias),
             nn.BatchNorm2d(outputs),
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -10,6 +12,8 @@ from torch import Tensor, nn
 from synfire.core.errors import ConfigError
 from synfire.core.registry import lowerings
 from synfire.layers.activation import NeuronFactory
+from synfire.layers.conv_norm import ConvNorm
+from synfire.layers.norm_neuron import SpikingSequential
 
 
 @torch.library.custom_op("synfire::spike_attention", mutates_args=())
@@ -55,55 +59,80 @@ def _lower(context: Any, node: Any) -> str:
 
 
 class SpikeAttention(nn.Module):
-    """Multi-head spike attention on potentials [T*B, N, C]: neuron, q k v, neurons, attention, neuron, projection.
+    """Multi-head spike attention on maps of potentials [T*B, C, H, W]: neuron; q, k, v, neurons; attention, neuron;
+    projection.
 
-    BatchNorm follows each product; all shortcuts are left to the caller. The scale is 2 / sqrt(C / heads).
+        a = SN(x);  q = SN(Wq a),  k = SN(Wk a),  v = SN(Wv a)
+        y = Wp SN(q (k^T v) * scale)
+
+    over N = H W tokens, each head on its own channels. The products end in BatchNorm; the shortcut is left to the
+    caller. Maps stay maps, so nets in channels-last memory keep it.
 
     Args:
         channels: C, a multiple of ``heads``.
-        neuron: factory of the five neurons.
+        neuron: factory of the neurons.
         heads: number of heads.
+        value_expansion: channels of v, as a multiple of C.
+        scale: of the products; 2 / sqrt(C / heads) by default.
+        product: what multiplies: a function of input and output channels; 1x1 convolution and BatchNorm by default.
+        attention_neuron: factory of the neuron after the attention, where it differs.
 
-    Source: "Spike-driven Transformer V3", base attention without value expansion.
+    Sources: "Spike-driven Transformer V3" (base: value expansion 4; large: scale 1/8, RepConv products),
+    "Spike-driven Transformer V2" (scale 1/8, RepConv products, threshold 1/2 after the attention).
 
     Example:
         >>> from synfire.layers import spike_activation
-        >>> SpikeAttention(8, spike_activation("spike", 4, 1), heads=2)(torch.rand(2, 5, 8)).shape
-        torch.Size([2, 5, 8])
+        >>> SpikeAttention(8, spike_activation("spike", 4, 1), heads=2)(torch.rand(2, 8, 5, 3)).shape
+        torch.Size([2, 8, 5, 3])
     """
 
-    def __init__(self, channels: int, neuron: NeuronFactory, heads: int = 8) -> None:
+    def __init__(
+        self,
+        channels: int,
+        neuron: NeuronFactory,
+        heads: int = 8,
+        value_expansion: int = 1,
+        scale: float | None = None,
+        product: Callable[[int, int], nn.Module] | None = None,
+        attention_neuron: NeuronFactory | None = None,
+    ) -> None:
         super().__init__()
         if channels % heads:
             raise ConfigError(f"channels must be a multiple of heads={heads}, got {channels}.")
+        make = product or _pointwise
+        values = channels * value_expansion
         self.heads = heads
-        self.scale = 2 / (channels // heads) ** 0.5
+        self.scale = 2 / (channels // heads) ** 0.5 if scale is None else scale
         self.neuron = neuron()
-        self.q, self.k, self.v, self.project = (_TokenNorm(channels) for _ in range(4))
-        self.q_neuron, self.k_neuron, self.v_neuron, self.z_neuron = (neuron() for _ in range(4))
+        self.q = _branch(make(channels, channels), neuron())
+        self.k = _branch(make(channels, channels), neuron())
+        self.v = _branch(make(channels, values), neuron())
+        self.attention_neuron = (attention_neuron or neuron)()
+        self.project = make(values, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        a = self.neuron(x)
-        q = self._split(self.q_neuron(self.q(a)))
-        k = self._split(self.k_neuron(self.k(a)))
-        v = self._split(self.v_neuron(self.v(a)))
-        z = spike_attention(q, k, v, self.scale)
-        joined = self.z_neuron(z.transpose(1, 2).flatten(2))
-        out: Tensor = self.project(joined)
+        spikes = self.neuron(x)
+        q, k, v = (self._split(branch(spikes)) for branch in (self.q, self.k, self.v))
+        z = _maps(spike_attention(q, k, v, self.scale), x.shape[-2:])
+        out: Tensor = self.project(self.attention_neuron(z))
         return out
 
     def _split(self, x: Tensor) -> Tensor:
-        return x.unflatten(2, (self.heads, -1)).transpose(1, 2)
+        """Maps [B, C, H, W] as tokens of heads [B, heads, N, C / heads], a view."""
+        return x.flatten(2).unflatten(1, (self.heads, -1)).transpose(2, 3)
+
+    def extra_repr(self) -> str:
+        return f"heads={self.heads}, scale={self.scale:.6g}"
 
 
-class _TokenNorm(nn.Module):
-    """Linear without bias and BatchNorm over tokens: [B, N, C]."""
+def _pointwise(inputs: int, outputs: int) -> nn.Module:
+    return ConvNorm(inputs, outputs, 1)
 
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.linear = nn.Linear(channels, channels, bias=False)
-        self.norm = nn.BatchNorm1d(channels)
 
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.norm(self.linear(x).transpose(1, 2)).transpose(1, 2)
-        return out
+def _branch(product: nn.Module, neuron: nn.Module) -> SpikingSequential:
+    return SpikingSequential(OrderedDict(product=product, neuron=neuron))
+
+
+def _maps(z: Tensor, size: torch.Size) -> Tensor:
+    """Tokens of heads [B, heads, N, e] as maps [B, heads * e, H, W] in channels-last memory: one copy."""
+    return z.transpose(1, 2).flatten(2).transpose(1, 2).unflatten(2, tuple(size))

@@ -14,7 +14,7 @@ from synfire.neurons import LIF, IntegerLIF
 
 
 class AttentionBlock(nn.Module):
-    """Stem convolution, tokens, spike attention with a membrane shortcut, mean over tokens."""
+    """Stem convolution, spike attention with a membrane shortcut, mean over positions."""
 
     def __init__(self, neuron: NeuronFactory, channels: int = 8, classes: int = 3) -> None:
         super().__init__()
@@ -25,9 +25,9 @@ class AttentionBlock(nn.Module):
         self.head = nn.Linear(channels, classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.norm(self.stem(x)).flatten(2).transpose(1, 2)
+        x = self.norm(self.stem(x))
         x = x + self.attention(x)
-        return self.head(self.neuron(x.mean(1)))
+        return self.head(self.neuron(x.mean((2, 3))))
 
 
 class RepConv(nn.Module):

@@ -85,7 +85,7 @@ def test_gradients_are_equal_over_time():
 
 
 def test_attention_saves_views():
-    assert_same(SpikeAttention(8, lambda: IntegerLIF(4), heads=2), torch.randn(2, 50, 8) * 3)
+    assert_same(SpikeAttention(8, lambda: IntegerLIF(4), heads=2), torch.randn(2, 8, 10, 5) * 3)
 
 
 def kept(forward) -> int:

@@ -8,7 +8,7 @@ from torch.library import opcheck
 
 import synfire
 from synfire.core.errors import ConfigError
-from synfire.layers import SpikeAttention, spike_activation, spike_attention
+from synfire.layers import RepConv, SpikeAttention, spike_activation, spike_attention
 from synfire.neurons import LIF
 
 F64 = torch.float64
@@ -80,41 +80,73 @@ def test_opcheck(dtype):
 
 
 def by_hand(attention, x):
-    """The module's equations, head by head, in quadratic order."""
-    a = attention.neuron(x)
+    """The module's equations on tokens, head by head, in quadratic order."""
+    tokens = x.flatten(2).mT
+    a = attention.neuron(tokens)
 
-    def branch(linear_norm, neuron):
-        return neuron(linear_norm.norm((a @ linear_norm.linear.weight.T).mT).mT)
+    def product(conv_norm, tokens):
+        conv, norm = conv_norm
+        maps = tokens @ conv.weight[:, :, 0, 0].T
+        scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+        return (maps - norm.running_mean) * scale + norm.bias
 
-    q = branch(attention.q, attention.q_neuron)
-    k = branch(attention.k, attention.k_neuron)
-    v = branch(attention.v, attention.v_neuron)
-    width = x.shape[-1] // attention.heads
+    q, k, v = (
+        branch.neuron(product(branch.product, a))
+        for branch in (attention.q, attention.k, attention.v)
+    )
     parts = []
     for head in range(attention.heads):
-        span = slice(head * width, (head + 1) * width)
-        scores = q[..., span] @ k[..., span].mT
-        parts.append(scores @ v[..., span] * (2 / width**0.5))
-    z = attention.z_neuron(torch.cat(parts, -1))
-    return attention.project.norm((z @ attention.project.linear.weight.T).mT).mT
+        in_q, in_v = (
+            slice(
+                head * y.shape[-1] // attention.heads, (head + 1) * y.shape[-1] // attention.heads
+            )
+            for y in (q, v)
+        )
+        scores = q[..., in_q] @ k[..., in_q].mT
+        parts.append(scores @ v[..., in_v] * attention.scale)
+    z = attention.attention_neuron(torch.cat(parts, -1))
+    return product(attention.project, z).mT.unflatten(2, x.shape[2:])
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("options", [{}, {"value_expansion": 4}, {"scale": 1.5}], ids=str)
 @pytest.mark.parametrize("heads", [1, 2, 4])
-def test_the_module_equals_its_equations(heads):
-    attention = SpikeAttention(8, spike_activation("spike", 4, 1), heads=heads).double()
-    x = torch.randn(3, 70, 8, dtype=F64) * 3
+def test_the_module_equals_its_equations(heads, options, layout):
+    attention = SpikeAttention(8, spike_activation("spike", 4, 1), heads=heads, **options).double()
+    assert attention.scale == options.get("scale", 2 / (8 / heads) ** 0.5)
+    x = (torch.randn(3, 8, 10, 7, dtype=F64) * 3).to(memory_format=layout)
     for _ in range(30):
         attention(x)  # statistics
     attention.eval()
     out = attention(x)
-    assert bool(out.diff(dim=1).any())
+    assert bool(out.diff(dim=2).any())
     torch.testing.assert_close(out, by_hand(attention, x))
+
+
+def test_products_and_the_neuron_after_the_attention_may_differ():
+    attention = SpikeAttention(
+        8,
+        spike_activation("spike", 4, 1),
+        2,
+        product=RepConv,
+        attention_neuron=lambda: LIF(threshold=0.5),
+    )
+    assert isinstance(attention.attention_neuron, LIF)
+    chains = [attention.q.product, attention.k.product, attention.v.product, attention.project]
+    assert all(isinstance(chain, RepConv) for chain in chains)
+    assert attention(torch.rand(2, 8, 4, 4)).shape == (2, 8, 4, 4)
+
+
+def test_channels_last_maps_stay_so():
+    attention = SpikeAttention(8, spike_activation("spike", 4, 1), heads=2)
+    out = attention(torch.rand(2, 8, 5, 3).to(memory_format=torch.channels_last))
+    assert out.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_keeps_samples_apart_with_time():
     attention = SpikeAttention(8, lambda: LIF(decay=0.9), heads=2).eval()
     net = synfire.TimeFolded(attention, timesteps=3, readout="none")
-    x = torch.randn(3, 4, 5, 8) * 3
+    x = torch.randn(3, 4, 8, 5, 1) * 3
     poisoned = x.clone()
     poisoned[0, 1] = torch.nan
     clean, dirty = net(x), net(poisoned)
@@ -125,7 +157,7 @@ def test_keeps_samples_apart_with_time():
 def test_streams():
     attention = SpikeAttention(8, lambda: LIF(decay=0.5, threshold=0.3), heads=2).double()
     net = synfire.TimeFolded(attention, timesteps=4, readout="none").eval()
-    x = torch.randn(4, 2, 40, 8, dtype=F64) * 4
+    x = torch.randn(4, 2, 8, 8, 5, dtype=F64) * 4
     assert bool(net(x).any())
     stream = synfire.Stream(net)
     torch.testing.assert_close(torch.stack([stream(x_t) for x_t in x]), net(x))
@@ -133,8 +165,8 @@ def test_streams():
 
 def test_every_part_learns():
     attention = SpikeAttention(8, spike_activation("spike", 4, 1), heads=2)
-    (attention(torch.randn(4, 70, 8) * 3) ** 2).sum().backward()
-    assert all(bool(p.grad.any()) for p in attention.parameters() if p.ndim == 2)
+    (attention(torch.randn(4, 8, 10, 7) * 3) ** 2).sum().backward()
+    assert all(bool(p.grad.any()) for p in attention.parameters() if p.ndim == 4)
 
 
 def test_heads_divide_the_channels():

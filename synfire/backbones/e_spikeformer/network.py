@@ -1,0 +1,181 @@
+"""What the spike-driven transformers share: stages, features, the head, and how options become neurons."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any, TypeVar
+
+from torch import Tensor, nn
+
+from synfire.core.errors import ConfigError, UnknownNameError
+from synfire.core.time import Encoder, Folded
+from synfire.encoders import Direct
+from synfire.layers import NeuronFactory
+from synfire.neurons import IntegerLIF
+from synfire.neurons.integer_lif import PRESETS
+
+SFA: dict[str, Any] = {"levels": 4, "decay": 1.0, "detach_reset": False}
+"""The canonical spike-firing-approximation neuron: half-up, inclusive window; integrates without leak if T > 1."""
+
+NEURONS: dict[str, dict[str, Any]] = {"sfa": SFA, **PRESETS}
+
+Net = TypeVar("Net", bound="SpikeFormer")
+
+
+class Stage(nn.Module):
+    """Down-sampling, then blocks; potentials in and out.
+
+    Attributes:
+        down: the down-sampling module; ``blocks``: a Sequential of blocks on its output.
+    """
+
+    def __init__(self, down: nn.Module, blocks: Iterable[nn.Module]) -> None:
+        super().__init__()
+        self.down = down
+        self.blocks = nn.Sequential(*blocks)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.blocks(self.down(x))
+        return out
+
+
+class SpikeFormer(Folded):
+    """Stages, then the mean potential over all positions, a neuron and a linear classifier.
+
+    Subclasses build the stages and may replace ``classify``.
+
+    Args:
+        stages: from input to last potentials.
+        strides: of the down-sampling modules, one a stage.
+        channels: of the stages' outputs.
+        head_neuron: fires on pooled potentials, with counts unscaled.
+        features_only: no head; the net gives the potentials for dense tasks, as :meth:`features` does.
+
+    Attributes:
+        stages: list of :class:`Stage`.
+        feature_channels, feature_strides: of the maps that :meth:`features` gives.
+        options: the arguments of a named model, defaults among them: what ``config.json`` keeps.
+    """
+
+    options: dict[str, Any]
+
+    def __init__(
+        self,
+        stages: list[Stage],
+        strides: tuple[int, ...],
+        channels: tuple[int, ...],
+        head_neuron: nn.Module,
+        num_classes: int,
+        timesteps: int,
+        encoder: Encoder | None,
+        readout: str,
+        features_only: bool,
+    ) -> None:
+        super().__init__(timesteps, encoder or Direct(), readout, sample_ndim=3)
+        self.stages = nn.ModuleList(stages)
+        self.num_classes, self.features_only = num_classes, features_only
+        self._feature_stages = (0, 1, 2, len(stages) - 1)
+        self.feature_channels = [channels[index] for index in self._feature_stages]
+        self.feature_strides = [_product(strides[: index + 1]) for index in self._feature_stages]
+        if not features_only:
+            self.head_neuron = head_neuron
+            self.head = nn.Linear(channels[-1], num_classes)
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """Folded images [T*B, C, H, W] to the potentials of the last stage."""
+        for stage in self.stages:
+            x = stage(x)
+        return x
+
+    def features(self, x: Tensor) -> list[Tensor]:
+        """Folded images [T*B, C, H, W] to folded potentials at ``feature_strides``, finest first."""
+        maps = []
+        for index, stage in enumerate(self.stages):
+            x = stage(x)
+            if index in self._feature_stages:
+                maps.append(x)
+        return maps
+
+    def classify(self, pooled: Tensor) -> Any:
+        """Mean potentials [T*B, C] to logits [T*B, num_classes]."""
+        return self.head(self.head_neuron(pooled))
+
+    def forward_steps(self, x: Tensor) -> Any:
+        if self.features_only:
+            return self.features(x)
+        return self.classify(self.forward_features(x).mean((2, 3)))
+
+    def read(self, out: Any) -> Any:
+        """The readout of a folded output, or of each of several."""
+        if isinstance(out, list | tuple):
+            return type(out)(Folded.read(self, part) for part in out)
+        return super().read(out)
+
+
+def _product(values: Iterable[int]) -> int:
+    total = 1
+    for value in values:
+        total *= value
+    return total
+
+
+def neuron_factory(
+    neuron: str,
+    levels: int | None,
+    timesteps: int,
+    rounding: str | None = None,
+    window: str | None = None,
+    **overrides: Any,
+) -> NeuronFactory:
+    """A factory of the neurons of a model.
+
+    Args:
+        neuron: ``sfa`` or a preset of :class:`synfire.neurons.IntegerLIF`.
+        levels: D; None: that of the preset.
+        rounding, window: instead of those of the preset.
+    """
+    if neuron not in NEURONS:
+        raise UnknownNameError("neuron of a spike-driven transformer", neuron, NEURONS)
+    chosen = {"levels": levels, "rounding": rounding, "window": window}
+    given = {key: value for key, value in chosen.items() if value is not None}
+    return partial(IntegerLIF, **NEURONS[neuron] | given | overrides, timesteps=timesteps)
+
+
+def check_sizes(
+    num_classes: int, in_channels: int, heads: int, **per_stage: tuple[Any, int]
+) -> None:
+    """Refuse sizes that build no net: ``per_stage`` gives sequences and how many entries they need."""
+    if min(num_classes, in_channels, heads) < 1:
+        raise ConfigError(
+            f"num_classes, in_channels and heads must be positive, got {num_classes}, {in_channels}, {heads}."
+        )
+    for name, (values, length) in per_stage.items():
+        if len(values) != length or min(values) < 1:
+            raise ConfigError(f"{name} takes {length} positive integers, got {tuple(values)}.")
+
+
+def rising_rates(rate: float, blocks: int) -> list[float]:
+    """Rates of stochastic depth, linearly from 0 to ``rate``."""
+    return [rate * index / max(1, blocks - 1) for index in range(blocks)]
+
+
+def initialise_linear(module: nn.Module) -> None:
+    """Truncated normal weights of standard deviation 0.02 and zero biases in linear layers."""
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        nn.init.zeros_(module.bias)
+
+
+def build(family: Callable[..., Net], published: dict[str, Any], options: dict[str, Any]) -> Net:
+    """A named model: ``published`` options overridden by ``options``; ``net.options`` holds all of them."""
+    chosen = inspect.signature(family).bind(**(published | options))
+    chosen.apply_defaults()
+    arguments = {
+        key: tuple(value) if isinstance(value, list) else value
+        for key, value in chosen.arguments.items()
+    }
+    net = family(**arguments)
+    net.options = arguments  # a saved model outlives a change of the defaults
+    return net
