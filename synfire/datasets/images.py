@@ -27,6 +27,10 @@ class Images(Protocol):
         """float32 [B, C, H, W] in [0, 1]."""
         ...
 
+    def targets(self, indices: Tensor) -> Tensor:
+        """What a net is to answer, [B, ...]: the labels, or what a task needs instead."""
+        ...
+
     def subset(self, indices: Tensor) -> Images:
         """Some of the images."""
         ...
@@ -66,6 +70,9 @@ class TensorImages:
     def batch(self, indices: Tensor) -> Tensor:
         return self.pixels[indices].float() / self.full_scale
 
+    def targets(self, indices: Tensor) -> Tensor:
+        return self.labels[indices]
+
     def subset(self, indices: Tensor) -> TensorImages:
         return TensorImages(self.pixels[indices], self.labels[indices], self.full_scale)
 
@@ -89,6 +96,9 @@ class FileImages:
 
     def batch(self, indices: Tensor) -> Tensor:
         return torch.stack([self.decode(self.files[i]) for i in indices.tolist()]).float() / 255.0
+
+    def targets(self, indices: Tensor) -> Tensor:
+        return self.labels[indices]
 
     def subset(self, indices: Tensor) -> FileImages:
         files = tuple(self.files[i] for i in indices.tolist())

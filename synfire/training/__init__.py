@@ -6,9 +6,12 @@ they are needed and come with ``synfire[train]``.
 
 from synfire.training.budget import OperationMeter, SpikeBudget
 from synfire.training.evaluation import Evaluation, evaluate
-from synfire.training.fitting import Trained, build_net, fit, load_trained, operation_meter
+from synfire.training.fitting import Trained, build_net, fit, load_trained
+from synfire.training.initialisation import TakenOver, init_from
+from synfire.training.metering import operation_meter
 from synfire.training.optimisers import Optimiser, Schedule
 from synfire.training.recipe import Baselines, Model, Recipe, Train, list_recipes, load_recipe
+from synfire.training.tasks import load_task, tasks
 
 __all__ = [
     "Baselines",
@@ -19,13 +22,17 @@ __all__ = [
     "Recipe",
     "Schedule",
     "SpikeBudget",
+    "TakenOver",
     "Train",
     "Trained",
     "build_net",
     "evaluate",
     "fit",
+    "init_from",
     "list_recipes",
     "load_recipe",
+    "load_task",
     "load_trained",
     "operation_meter",
+    "tasks",
 ]

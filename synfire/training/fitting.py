@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import json
 import logging
 import shutil
+import sys
 import time
 import warnings
 from collections.abc import Iterator
@@ -21,19 +21,18 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from synfire.core.errors import ConfigError, RunExistsError
 from synfire.core.files import FINISHED, mark_finished, refuse_finished, write_json
 from synfire.core.models import create_model, load, save
-from synfire.core.neuron import named_neurons
 from synfire.core.optional import require
 from synfire.datasets import Splits
-from synfire.energy import mean_fan_out
-from synfire.training.budget import OperationMeter
+from synfire.training.initialisation import MODEL, init_from
 from synfire.training.memory import keep_freed_memory
 from synfire.training.recipe import Recipe, load_recipe
 from synfire.training.seeding import Stream, derive_seed
+from synfire.training.tasks import load_task
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
 
-RECIPE, HISTORY, MODEL = "recipe.yaml", "history.json", "model"
+RECIPE, HISTORY = "recipe.yaml", "history.json"
 
 
 @dataclass
@@ -56,19 +55,20 @@ class Trained:
     main: bool = True
 
 
-def build_net(recipe: Recipe, splits: Splits) -> nn.Module:
-    """The recipe's model for the recipe's data; its first weights follow from the seed."""
+def build_net(recipe: Recipe, splits: Splits, progress: bool = False) -> nn.Module:
+    """The recipe's model for the recipe's data; its first weights follow from the seed.
+
+    ``progress`` tells on stderr what became of the tensors of ``model.init_from``.
+    """
     model = recipe.model
+    options = load_task(recipe.train.task).model_options(recipe, splits) | model.options
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(Stream.WEIGHTS, recipe.train.seed))
-        net: nn.Module = create_model(
-            model.name,
-            num_classes=len(splits.classes),
-            in_channels=splits.in_channels,
-            levels=model.levels,
-            timesteps=model.timesteps,
-            **model.options,
-        )
+        net: nn.Module = create_model(model.name, **options)
+    if model.init_from:
+        taken = init_from(net, model.init_from)
+        if progress:
+            print(f"{model.init_from}: {taken}", file=sys.stderr, flush=True)  # noqa: T201
     return net
 
 
@@ -117,7 +117,7 @@ def fit(
     keep_freed_memory()
     splits = splits or recipe.data.load()
     own = net is None
-    net = build_net(recipe, splits) if net is None else net
+    net = build_net(recipe, splits, progress) if net is None else net
     net.train()  # Lightning trains modules in the mode that it finds
     main = _prepare(recipe, out, overwrite)  # last: a mistake above leaves the folder as it was
     began = time.perf_counter()
@@ -186,14 +186,14 @@ def _run(
     recipe: Recipe, out: Path, splits: Splits, net: nn.Module, progress: bool
 ) -> tuple[list[dict[str, float]], dict[str, torch.Tensor]]:
     from synfire.training.checkpoints import LAST, read_checkpoint
-    from synfire.training.classification import Classification
     from synfire.training.loaders import SplitsLoaders
 
     trainer = build_trainer(recipe, out, progress)
     warn_of_rank_statistics(net, trainer)
     data = SplitsLoaders(recipe, splits)
     steps = data.steps_per_epoch(trainer.world_size)
-    module = Classification(net, recipe, operation_meter(net, splits), steps)
+    task = load_task(recipe.train.task)
+    module = task(net, recipe, task.operation_meter(net, splits), steps)
     last = out / LAST
     if last.is_file():
         read_checkpoint(last)  # a damaged file is named before anything starts
@@ -205,17 +205,6 @@ def _run(
     final = read_checkpoint(last)
     weights = {key.removeprefix("net."): value for key, value in final["state_dict"].items()}
     return final["history"], weights
-
-
-def operation_meter(net: nn.Module, splits: Splits) -> OperationMeter | None:
-    """Counts the net's operations by the fan-out of its graph; None for a net without neurons."""
-    if not named_neurons(net):
-        return None
-    from synfire.export import trace
-
-    example = splits.train.batch(torch.arange(2)).to(next(net.parameters()).dtype)
-    graph = trace(copy.deepcopy(net).eval(), example)
-    return OperationMeter(net, mean_fan_out(graph))
 
 
 def build_trainer(recipe: Recipe, out: Path, progress: bool) -> Trainer:

@@ -10,7 +10,7 @@ from lightning.pytorch.callbacks import Callback
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from synfire.training.classification import Classification
+from synfire.training.task_module import TaskModule
 
 LINES = 10
 """Lines that a whole run writes where there is no terminal."""
@@ -47,12 +47,12 @@ class ShowProgress(Callback):
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         # The record of an epoch is complete only after the callbacks of its end.
-        assert isinstance(pl_module, Classification)
+        assert isinstance(pl_module, TaskModule)
         if trainer.is_global_zero and pl_module.history:
             self._say(pl_module.history[-1], trainer.max_epochs or 1)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        assert isinstance(pl_module, Classification)
+        assert isinstance(pl_module, TaskModule)
         self.close()
         if trainer.is_global_zero and pl_module.history:
             seconds = time.perf_counter() - self.began
@@ -84,8 +84,12 @@ def describe(record: dict[str, float], epochs: int) -> str:
     """One epoch in a few words."""
     words = [f"epoch {int(record['epoch'])}/{epochs}", f"loss {record['train_loss']:.3f}"]
     for part in ("train", "validation", "test"):
-        if f"{part}_accuracy" in record:
-            words.append(f"{part} {record[f'{part}_accuracy']:.2%}")
+        for key, value in record.items():
+            kind = key.removeprefix(f"{part}_")
+            if key == f"{part}_accuracy":
+                words.append(f"{part} {value:.2%}")
+            elif kind not in (key, "loss"):
+                words.append(f"{part} {kind} {value:.4g}")
     if "operations" in record:
         words.append(f"{record['operations'] / 1e3:.1f}k operations")
     return "  ".join(words)

@@ -16,6 +16,7 @@ from synfire.core.optional import require
 from synfire.datasets import Augmentation, Dataset, datasets
 from synfire.training.budget import SpikeBudget
 from synfire.training.optimisers import Optimiser, Schedule
+from synfire.training.tasks import tasks
 
 WATCHABLE = ("none", "validation", "test")
 ACTIVATIONS = ("spike", "relu")
@@ -30,12 +31,15 @@ class Model:
         levels: D, largest count of a timestep.
         timesteps: T, real timesteps.
         options: further options of the model, such as ``{widths: [24, 48, 72]}``.
+        init_from: folder of a training or of a saved model; its weights are taken over where names
+            and shapes agree.
     """
 
     name: str = "spiking_cnn_tiny"
     levels: int = 4
     timesteps: int = 1
     options: dict[str, Any] = field(default_factory=dict)
+    init_from: str = ""
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,7 @@ class Train:
     """The loop.
 
     Args:
+        task: what is learnt: a name in :data:`synfire.training.tasks`.
         epochs: passes over the training images.
         batch_size: images of one step, over all devices.
         label_smoothing: share of the label spread over all classes.
@@ -59,6 +64,7 @@ class Train:
         workers: processes that load data (0: the training process itself).
     """
 
+    task: str = "classification"
     epochs: int = 20
     batch_size: int = 64
     label_smoothing: float = 0.0
@@ -73,6 +79,7 @@ class Train:
     workers: int = 0
 
     def __post_init__(self) -> None:
+        tasks[self.task]  # an unknown name is refused
         if self.epochs < 1 or self.devices < 1:
             raise ConfigError(
                 "train.epochs and train.devices must be at least 1, "

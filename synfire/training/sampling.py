@@ -72,7 +72,7 @@ class BatchView(Dataset[tuple[Tensor, Tensor]]):
         return len(self.images)
 
     def __getitem__(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        return self.images.batch(indices), self.images.labels[indices]
+        return self.images.batch(indices), self.images.targets(indices)
 
 
 class InOrder(Sampler[Tensor]):

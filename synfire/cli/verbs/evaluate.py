@@ -21,7 +21,7 @@ def run(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
     from synfire.cli.console import counter
     from synfire.cli.sources import open_source
     from synfire.core.files import mark_finished, write_json
-    from synfire.training import evaluate
+    from synfire.training import load_task
 
     source = open_source(args.model)
     recipe = source.load_recipe(args.recipe, overrides)
@@ -35,9 +35,10 @@ def run(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
     out = open_out(args, f"evaluate-{source.short_name}")
     with counter("evaluate") as progress:
         images = splits.part(args.part)
-        evaluation = evaluate(source.net, images, args.batch_size, progress=progress)
+        task = load_task(recipe.train.task)
+        evaluation = task.evaluate(source.net, images, args.batch_size, progress=progress)
     summary = {"model": source.name, "data": splits.name, "part": args.part}
     write_json(out / "evaluation.json", summary | evaluation.to_dict())
-    mark_finished(out, summary | {"accuracy": evaluation.accuracy})
+    mark_finished(out, summary | evaluation.to_dict())
     print(f"{splits.name}, {args.part}: {evaluation}\nwritten: {out}")
     return 0

@@ -16,7 +16,7 @@ def run(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
     parser.add_argument("--show", action="store_true", help="print the recipe and what can be set")
     add_out(parser)
     args, overrides = parse_with_overrides(parser, words)
-    from synfire.training import evaluate, fit, load_recipe
+    from synfire.training import fit, load_recipe, load_task
     from synfire.training.recipe import recipe_help
 
     recipe = load_recipe(args.recipe, overrides)
@@ -27,5 +27,6 @@ def run(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
     splits = recipe.data.load()
     trained = fit(recipe, out, splits=splits, overwrite=args.overwrite)
     if trained.main:
-        print(f"test: {evaluate(trained.net, splits.test)}\nwritten: {out}")
+        evaluation = load_task(recipe.train.task).evaluate(trained.net, splits.test)
+        print(f"test: {evaluation}\nwritten: {out}")
     return 0
