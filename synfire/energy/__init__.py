@@ -1,6 +1,7 @@
 """Operations counted on an executed graph and their estimated energy. Needs numpy only."""
 
 from synfire.energy.counting import Counts, count
+from synfire.energy.dense import DenseLayer, DenseMacs, dense_macs
 from synfire.energy.fan_out import mean_fan_out
 from synfire.energy.messages import activation_bits
 from synfire.energy.pricing import Estimate
@@ -12,6 +13,8 @@ from synfire.energy.tables import Hardware, from_dict, hardware, hardware_names
 __all__ = [
     "Conditions",
     "Counts",
+    "DenseLayer",
+    "DenseMacs",
     "EnergyReport",
     "Estimate",
     "Hardware",
@@ -21,6 +24,7 @@ __all__ = [
     "Totals",
     "activation_bits",
     "count",
+    "dense_macs",
     "from_dict",
     "hardware",
     "hardware_names",

@@ -178,7 +178,7 @@ class ESpikeFormerLarge(SpikeFormer):
         if self.head_kd is None:
             return logits
         distilled = self.head_kd(self.head_neuron(pooled))
-        return (logits, distilled) if self.training else (logits + distilled) / 2
+        return (logits, distilled) if self.training else logits / 2 + distilled / 2
 
 
 def dense_stages(
