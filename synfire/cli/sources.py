@@ -14,7 +14,8 @@ from synfire.core.models import CONFIG, create_model, list_models, load
 from synfire.core.registry import pretrained
 from synfire.datasets import Splits
 from synfire.training import Recipe, list_recipes, load_recipe
-from synfire.training.fitting import MODEL, RECIPE
+from synfire.training.fitting import RECIPE
+from synfire.training.initialisation import MODEL, result_folder
 
 
 @dataclass
@@ -77,7 +78,7 @@ def open_source(text: str) -> Source:
     folder = Path(text)
     for run in (folder, *sorted(folder.glob("seed-*"))):
         if (run / MODEL / CONFIG).is_file():
-            return Source(load(run / MODEL), text, run / RECIPE)
+            return Source(load(result_folder(run)), text, run / RECIPE)
     if (folder / CONFIG).is_file():
         return Source(load(folder), text)
     if folder.is_dir():

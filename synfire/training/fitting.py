@@ -23,7 +23,7 @@ from synfire.core.files import FINISHED, mark_finished, refuse_finished, write_j
 from synfire.core.models import create_model, load, save
 from synfire.core.optional import require
 from synfire.datasets import Splits
-from synfire.training.initialisation import MODEL, init_from
+from synfire.training.initialisation import AVERAGE, MODEL, init_from, result_folder
 from synfire.training.memory import keep_freed_memory
 from synfire.training.recipe import Recipe, load_recipe
 from synfire.training.seeding import Stream, derive_seed
@@ -40,7 +40,8 @@ class Trained:
     """A finished training.
 
     Attributes:
-        net: the net with the weights of the last epoch, in eval mode on the CPU.
+        net: the net with the weights of the last epoch (or their moving average, if
+            ``average.evaluate`` is set), in eval mode on the CPU.
         history: one record an epoch: losses, accuracies, learning rate, synaptic operations per
             image.
         folder: where everything was written.
@@ -83,6 +84,8 @@ def fit(
 ) -> Trained:
     """Train; write ``model/``, ``history.json``, ``recipe.yaml``, ``last.ckpt``, ``logs/``.
 
+    With a moving average of the weights there is ``model-average/`` too.
+
     An interrupted run goes on from its last whole epoch and ends with the weights that it would
     have had.
 
@@ -122,13 +125,17 @@ def fit(
     main = _prepare(recipe, out, overwrite)  # last: a mistake above leaves the folder as it was
     began = time.perf_counter()
     with _quiet():
-        history, state = _run(recipe, out, splits, net, progress)
-    net.load_state_dict(state, assign=True)  # keeps the number type that was trained
-    net.eval()
+        history, states = _run(recipe, out, splits, net, progress)
     if main:
         write_json(out / HISTORY, history)
-        if own:
-            save(net, out / MODEL)
+    names = [MODEL, AVERAGE] if recipe.average.evaluate else [AVERAGE, MODEL]
+    for name in names:  # the result comes last
+        if name in states:
+            net.load_state_dict(states[name], assign=True)  # keeps the number type that was trained
+            net.eval()
+            if main and own:
+                save(net, out / name)
+    if main:
         mark_finished(out, {"recipe": recipe.name, "epochs": len(history), **history[-1]})
     return Trained(net, history, out, time.perf_counter() - began, main)
 
@@ -140,7 +147,7 @@ def load_trained(folder: Path | str) -> tuple[Recipe, Trained]:
         raise ConfigError(f"{folder} holds no finished training: run synfire train first.")
     recipe = load_recipe(folder / RECIPE)
     history = json.loads((folder / HISTORY).read_text(encoding="utf-8"))
-    return recipe, Trained(load(folder / MODEL).eval(), history, folder, 0.0)
+    return recipe, Trained(load(result_folder(folder)).eval(), history, folder, 0.0)
 
 
 def _prepare(recipe: Recipe, out: Path, overwrite: bool) -> bool:
@@ -154,7 +161,7 @@ def _prepare(recipe: Recipe, out: Path, overwrite: bool) -> bool:
     if overwrite:
         for name in (FINISHED, LAST, RECIPE, HISTORY):
             (out / name).unlink(missing_ok=True)
-        for name in ("logs", MODEL):
+        for name in ("logs", MODEL, AVERAGE):
             shutil.rmtree(out / name, ignore_errors=True)
     if (out / LAST).is_file() and (out / RECIPE).is_file():
         _refuse_other(load_recipe(out / RECIPE), recipe, out)
@@ -184,7 +191,8 @@ def _value(recipe: Recipe, section: str, key: str) -> Any:
 
 def _run(
     recipe: Recipe, out: Path, splits: Splits, net: nn.Module, progress: bool
-) -> tuple[list[dict[str, float]], dict[str, torch.Tensor]]:
+) -> tuple[list[dict[str, float]], dict[str, dict[str, torch.Tensor]]]:
+    from synfire.training.averaging import MovingAverage
     from synfire.training.checkpoints import LAST, read_checkpoint
     from synfire.training.loaders import SplitsLoaders
 
@@ -203,8 +211,12 @@ def _run(
     # The module of this process may be empty or of another number type: the work may have been
     # done in others. The checkpoint of the last epoch holds all of it.
     final = read_checkpoint(last)
-    weights = {key.removeprefix("net."): value for key, value in final["state_dict"].items()}
-    return final["history"], weights
+    prefix = "net."
+    weights = {k.removeprefix(prefix): v for k, v in final["state_dict"].items()}
+    states = {MODEL: weights}
+    if recipe.average.decay:
+        states[AVERAGE] = final["callbacks"][MovingAverage.KEY]
+    return final["history"], states
 
 
 def build_trainer(recipe: Recipe, out: Path, progress: bool) -> Trainer:
@@ -212,11 +224,14 @@ def build_trainer(recipe: Recipe, out: Path, progress: bool) -> Trainer:
     from lightning.pytorch import Trainer
     from lightning.pytorch.loggers import TensorBoardLogger
 
+    from synfire.training.averaging import MovingAverage
     from synfire.training.checkpoints import AtomicCheckpointIO, SaveLast
     from synfire.training.progress import ShowProgress
 
     train = recipe.train
     callbacks: list[Any] = [SaveLast(out)]
+    if recipe.average.decay:
+        callbacks.append(MovingAverage(recipe.average.decay, recipe.average.evaluate))
     if progress:
         callbacks.append(ShowProgress(out.name))
     return Trainer(

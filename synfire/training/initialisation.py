@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from synfire.core.errors import CheckpointError, ConfigError
 from synfire.core.models import WEIGHTS
 
-MODEL = "model"
+MODEL, AVERAGE = "model", "model-average"
+"""Folders of a training's last weights and of their moving average."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,17 @@ class TakenOver:
                 listed = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
                 parts.append(f"{len(names)} {what} ({listed})")
         return "; ".join(parts)
+
+
+def result_folder(run: Path) -> Path:
+    """The saved model that is the result of the training in ``run``.
+
+    It is the moving average if the recipe evaluates that.
+    """
+    from synfire.training.recipe import load_recipe
+
+    average = (run / AVERAGE).is_dir() and load_recipe(run / "recipe.yaml").average.evaluate
+    return run / (AVERAGE if average else MODEL)
 
 
 def init_from(net: nn.Module, folder: Path | str) -> TakenOver:
@@ -82,8 +94,10 @@ def _read(folder: Path) -> dict[str, Tensor]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    path = next((p for p in (folder / WEIGHTS, folder / MODEL / WEIGHTS) if p.is_file()), None)
-    if path is None:
+    path = folder / WEIGHTS
+    if not path.is_file():
+        path = result_folder(folder) / WEIGHTS
+    if not path.is_file():
         raise CheckpointError(
             f"model.init_from={folder} holds no saved model: expected {WEIGHTS} or {MODEL}/{WEIGHTS}."
         )

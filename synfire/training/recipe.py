@@ -15,7 +15,7 @@ from synfire.core.files import write_text
 from synfire.core.optional import require
 from synfire.datasets import Augmentation, Dataset, datasets
 from synfire.training.budget import SpikeBudget
-from synfire.training.optimisers import Optimiser, Schedule
+from synfire.training.optimisers import Average, Optimiser, Schedule
 from synfire.training.tasks import tasks
 
 WATCHABLE = ("none", "validation", "test")
@@ -126,6 +126,7 @@ class Recipe:
     augment: Augmentation = field(default_factory=Augmentation)
     optimiser: Optimiser = field(default_factory=Optimiser)
     schedule: Schedule = field(default_factory=Schedule)
+    average: Average = field(default_factory=Average)
     train: Train = field(default_factory=Train)
     budget: SpikeBudget = field(default_factory=SpikeBudget)
     baselines: Baselines = field(default_factory=Baselines)
@@ -151,6 +152,7 @@ SECTIONS: dict[str, type[Any]] = {
     "augment": Augmentation,
     "optimiser": Optimiser,
     "schedule": Schedule,
+    "average": Average,
     "train": Train,
     "budget": SpikeBudget,
     "baselines": Baselines,

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from synfire.core.errors import InputError
 from synfire.datasets import Images, Splits
 from synfire.training.budget import OperationMeter
+from synfire.training.clipping import clip_adaptively, clipped_parameters
 from synfire.training.metering import operation_meter
 from synfire.training.recipe import Recipe
 from synfire.training.seeding import Stream, derive_generator, derive_seed
@@ -138,13 +139,24 @@ class TaskModule(LightningModule):
             logger.log_metrics({k: v for k, v in record.items() if k != "epoch"}, self.global_step)
 
     def configure_optimizers(self) -> Any:
-        optimiser = self.recipe.optimiser.build(self.net)
-        epochs = self.recipe.train.epochs
+        batch, epochs = self.recipe.train.batch_size, self.recipe.train.epochs
+        optimiser = self.recipe.optimiser.build(self.net, batch)
         scheduler = self.recipe.schedule.build(optimiser, epochs, self.steps_per_epoch)
         return {
             "optimizer": optimiser,
             "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
         }
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: int | float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        factor = self.recipe.optimiser.adaptive_clip
+        if factor:
+            clip_adaptively(clipped_parameters(self.net), factor)
+        super().configure_gradient_clipping(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["history"] = self.history

@@ -26,7 +26,8 @@ STEPS = 3
 
 
 def recipe() -> Recipe:
-    return tiny_recipe("--model.timesteps=2", "--budget.weight=0.5", "--train.watch=test")
+    average = ("--average.decay=0.9", "--average.evaluate=true", "--optimiser.name=lamb")
+    return tiny_recipe(*average, "--model.timesteps=2", "--budget.weight=0.5", "--train.watch=test")
 
 
 def die() -> None:

@@ -77,7 +77,8 @@ def test_sigkill_at_several_moments_ends_in_the_same_weights(tmp_path: Path) -> 
     )
     assert done.stdout.split() == ["-9", "-9", "-9", "-9", "0", "0"]
     interrupted, straight = tmp_path / "interrupted", tmp_path / "straight"
-    for name in ("model/model.safetensors", "history.json"):
+    weights = (f"{name}/model.safetensors" for name in ("model", "model-average"))
+    for name in (*weights, "history.json"):
         assert (interrupted / name).read_bytes() == (straight / name).read_bytes()
 
 

@@ -58,7 +58,7 @@ def test_a_file_without_a_name_has_that_of_the_file() -> None:
         (["--train.epoch", "3"], r"unrecognized arguments: --train.epoch 3"),
         (["--train.epochs", "0"], r"train.epochs and train.devices must be at least 1"),
         (["--train.watch", "all"], r"train.watch must be none, validation, test, got 'all'"),
-        (["--optimiser.name", "lion"], r"optimiser.name must be adamw or sgd, got 'lion'"),
+        (["--optimiser.name", "lion"], r"optimiser.name must be adamw, sgd or lamb, got 'lion'"),
         (["--augment.rotate=-3"], r"augment.rotate must not be negative"),
         (["--train.label_smoothing", "1"], r"label_smoothing must be in \[0, 1\)"),
         (["--train.seed=-1"], r"must not be negative"),
