@@ -24,7 +24,10 @@ def test_rows_are_scaled_to_a_share_of_their_weights() -> None:
     clip_adaptively(weights, 0.02)
     for weight, old in zip(weights, before, strict=True):
         assert weight.grad is not None
-        rows = zip(*(t if t.ndim > 1 else t[None] for t in (weight, weight.grad, old)), strict=True)
+        rows = zip(
+            *(t if t.ndim > 1 else t[None] for t in (weight.detach(), weight.grad, old)),
+            strict=True,
+        )
         for w, new, was in rows:
             bound = 0.02 * max(float(w.norm()), 1e-3)
             factor = min(1.0, bound / float(was.norm()))
