@@ -75,3 +75,6 @@ lowerings: Registry[Callable[..., Any]] = Registry("lowering rule")
 
 runtimes: Registry[Callable[..., Any]] = Registry("runtime")
 """Runtime name to ``(graph, x) -> Execution``; what ``verify`` compares."""
+
+released_layouts: Registry[Any] = Registry("layout of released checkpoints")
+"""Layout name to a :class:`synfire.core.released.ReleasedLayout`, entered by the room that owns the model."""

@@ -14,6 +14,8 @@ from benchmarks.models.plain_e_spikeformer import (
     plain_e_spikeformer,
 )
 from tests.backbones.manifests import count_parameters, read_manifest, shapes_of
+from tests.backbones.upstream_large import UpstreamLarge, UpstreamMAE
+from tests.backbones.upstream_t_revsnn import UpstreamTRevSNN
 
 
 @pytest.mark.realdata
@@ -22,6 +24,54 @@ def test_base_family_has_the_released_tensors(data_root: Path, size: str) -> Non
     manifest = read_manifest(data_root, f"Spike-Driven-Transformer-V3/base_{size}")
     with torch.device("meta"):
         net = plain_e_spikeformer(size)
+    assert list(shapes_of(net).items()) == list(manifest["tensors"].items())
+    assert count_parameters(net) == manifest["parameters"]
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize("kd", [True, False])
+@pytest.mark.parametrize(("size", "widths"), [("83M", (128, 256, 512)), ("173M", (196, 384, 768))])
+def test_large_family_has_the_released_tensors(
+    data_root: Path, size: str, widths: tuple[int, int, int], kd: bool
+) -> None:
+    name = f"Spike-Driven-Transformer-V3/large_finetune_{size}{'' if kd else '_nokd'}"
+    manifest = read_manifest(data_root, name)
+    with torch.device("meta"):
+        net = UpstreamLarge(widths, rep_middle=512 if size == "83M" else 0, kd=kd)
+    assert shapes_of(net) == manifest["tensors"]
+    assert count_parameters(net) == manifest["parameters"]
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize(("size", "widths"), [("83M", (128, 256, 512)), ("173M", (192, 384, 768))])
+def test_the_autoencoder_has_the_released_tensors(
+    data_root: Path, size: str, widths: tuple[int, int, int]
+) -> None:
+    manifest = read_manifest(data_root, f"Spike-Driven-Transformer-V3/mae_pretrain_{size}")
+    with torch.device("meta"):
+        net = UpstreamMAE(widths, rep_middle=512 if size == "83M" else 0)
+    assert shapes_of(net) == manifest["tensors"]
+    assert count_parameters(net) == manifest["parameters"]
+
+
+T_REVSNN = {
+    "small": {"channels": (96, 192, 384, 512)},
+    "small_no_inter_supv": {"channels": (96, 192, 384, 512), "inter_supv": False},
+    "tiny": {"channels": (64, 128, 256, 384)},
+    "tiny_no_inter_supv": {"channels": (64, 128, 256, 384), "inter_supv": False},
+    "tiny_dvs_k3_10classes": {"kernel": 3, "num_classes": 10},
+    "tiny_dvs_k3_11classes": {"kernel": 3, "num_classes": 11},
+    "tiny_dvs_k5_10classes": {"kernel": 5, "num_classes": 10},
+}
+EVENTS = {"channels": (32, 64, 128, 256), "columns": 8, "inter_supv": False, "frames": True}
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize("name", T_REVSNN)
+def test_t_revsnn_has_the_released_tensors(data_root: Path, name: str) -> None:
+    manifest = read_manifest(data_root, f"T-RevSNN/{name}")
+    with torch.device("meta"):
+        net = UpstreamTRevSNN(**(EVENTS if "dvs" in name else {}), **T_REVSNN[name])
     assert list(shapes_of(net).items()) == list(manifest["tensors"].items())
     assert count_parameters(net) == manifest["parameters"]
 
