@@ -17,6 +17,7 @@ _HOMES = {
     "create_model": "synfire.core.models",
     "list_models": "synfire.core.models",
     "load": "synfire.core.models",
+    "load_released": "synfire.core.released",
     "neuron_from_step": "synfire.neurons.from_step",
     "packed_activations": "synfire.layers.packed_activations",
     "save": "synfire.core.models",
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from synfire.core.models import list_models as list_models
     from synfire.core.models import load as load
     from synfire.core.models import save as save
+    from synfire.core.released import load_released as load_released
     from synfire.core.stream import Stream as Stream
     from synfire.core.time import TimeFolded as TimeFolded
     from synfire.core.time import set_timesteps as set_timesteps

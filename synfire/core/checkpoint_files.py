@@ -63,7 +63,8 @@ def read_state(source: Path | str | Mapping[str, Any], average: bool = True) -> 
         content, name = source, "dict"
     else:
         content, name = _read(Path(source)), str(source)
-    container, others = "", ()
+    container = ""
+    others: tuple[str, ...] = ()
     while chosen := _choose(content, average):
         container = ".".join(filter(None, (container, chosen[0])))
         others = others or tuple(chosen[1:])

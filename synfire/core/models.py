@@ -89,7 +89,7 @@ def save(net: nn.Module, folder: Path | str, overwrite: bool = False) -> Path:
 
     folder = Path(folder)
     config = _config_now(net)
-    _refuse_occupied(folder, overwrite)
+    refuse_occupied(folder, overwrite)
     state = {key: value.detach().contiguous().cpu() for key, value in net.state_dict().items()}
     with folder_atomic(folder) as temporary:
         save_file(state, temporary / WEIGHTS)
@@ -120,7 +120,8 @@ def _config_now(net: nn.Module) -> dict[str, Any]:
     return {**config, "options": options, "synfire": synfire.__version__}
 
 
-def _refuse_occupied(folder: Path, overwrite: bool) -> None:
+def refuse_occupied(folder: Path, overwrite: bool) -> None:
+    """Raise RunExistsError where :func:`save` would not write to ``folder``."""
     if not folder.exists():
         return
     if not folder.is_dir():

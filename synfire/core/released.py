@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -77,11 +78,12 @@ class ReleasedLayout(ABC):
         options say so under the same names."""
 
 
-def rename(name: str, rules: Iterable[tuple[str, str]]) -> str:
+@functools.lru_cache(8192)
+def rename(name: str, rules: tuple[tuple[str, str], ...]) -> str:
     """``name`` after every rule (regular expression, replacement) in turn.
 
     Example:
-        >>> rename("block3.0.fc1_bn.weight", [(r"^block3", "stages.3"), (r"fc1_bn", "norm")])
+        >>> rename("block3.0.fc1_bn.weight", ((r"^block3", "stages.3"), (r"fc1_bn", "norm")))
         'stages.3.0.norm.weight'
     """
     for pattern, replacement in rules:

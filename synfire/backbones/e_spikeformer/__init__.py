@@ -15,14 +15,17 @@ from synfire.backbones.e_spikeformer.large import (
     dense_stages,
 )
 from synfire.backbones.e_spikeformer.network import SpikeFormer, Stage, neuron_factory
+from synfire.backbones.e_spikeformer.released import BaseLayout, LargeLayout
 
 __all__ = [
     "MLP",
+    "BaseLayout",
     "ConvBlock",
     "DenseConvBlock",
     "Downsample",
     "ESpikeFormer",
     "ESpikeFormerLarge",
+    "LargeLayout",
     "RepTransformerBlock",
     "SepConv",
     "SpikeFormer",

@@ -17,6 +17,12 @@ from synfire.neurons import IntegerLIF
 
 Rules = tuple[tuple[str, str], ...]
 
+SIZES: dict[tuple[int, ...], str] = {
+    (24, 48, 96, 128): "t",
+    (32, 64, 128, 192): "s",
+    (48, 96, 192, 240): "m",
+    (64, 128, 256, 360): "l",
+}
 STEM: Rules = (
     (r"^downsample1_1\.", "stages.0.down."),
     (r"^downsample1_2\.", "stages.1.down."),
@@ -96,14 +102,12 @@ class BaseLayout(_Layout):
 
     def fitting(self, shapes: Shapes) -> tuple[str, dict[str, Any]]:
         widths = tuple(shapes[f"downsample{i}.encode_conv.weight"][0] for i in ("1_2", 2, 3, 4))
-        sizes = {(24, 48, 96, 128): "t", (32, 64, 128, 192): "s", (48, 96, 192, 240): "m"}
-        sizes[64, 128, 256, 360] = "l"
-        options: dict[str, Any] = {} if widths in sizes else {"widths": widths}
+        options: dict[str, Any] = {} if widths in SIZES else {"widths": widths}
         depths = (1, 1, 2, count(shapes, "block3"), count(shapes, "block4"))
         if depths != (1, 1, 2, 6, 2):
             options["depths"] = depths
         options |= mlp_ratio(shapes) | ends(shapes) | {"neuron": "sfa_base"}
-        return f"e_spikeformer_{sizes.get(widths, 't')}", options
+        return f"e_spikeformer_{SIZES.get(widths, 't')}", options
 
 
 class LargeLayout(_Layout):
@@ -159,7 +163,7 @@ def ends(shapes: Shapes) -> dict[str, Any]:
 
 
 def set_variant(net: nn.Module, rounding: str, window: str) -> dict[str, Any]:
-    """Rounding and gradient window of every neuron, whose output must be counts / D (the head's: counts)."""
+    """Rounding and gradient window of every neuron; outputs are counts / D, those of the head's neuron counts."""
     for path, neuron in named_neurons(net):
         if not isinstance(neuron, IntegerLIF):
             raise CheckpointError(
@@ -168,7 +172,8 @@ def set_variant(net: nn.Module, rounding: str, window: str) -> dict[str, Any]:
             )
         neuron.constants |= {"rounding": rounding, "inclusive": window == "inclusive"}
         neuron.scale = 1.0 if path.endswith("head_neuron") else 1 / neuron.levels
-    return {"rounding": rounding, "window": window}
+    levels = max(neuron.levels for _, neuron in named_neurons(net))
+    return {"rounding": rounding, "window": window, "levels": levels}
 
 
 released_layouts.add("e_spikeformer_base", BaseLayout())
