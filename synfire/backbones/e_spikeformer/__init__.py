@@ -14,7 +14,12 @@ from synfire.backbones.e_spikeformer.large import (
     RepTransformerBlock,
     dense_stages,
 )
-from synfire.backbones.e_spikeformer.network import SpikeFormer, Stage, neuron_factory
+from synfire.backbones.e_spikeformer.network import (
+    DistilledSpikeFormer,
+    SpikeFormer,
+    Stage,
+    neuron_factory,
+)
 from synfire.backbones.e_spikeformer.released import BaseLayout, LargeLayout
 
 __all__ = [
@@ -22,6 +27,7 @@ __all__ = [
     "BaseLayout",
     "ConvBlock",
     "DenseConvBlock",
+    "DistilledSpikeFormer",
     "Downsample",
     "ESpikeFormer",
     "ESpikeFormerLarge",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 
 from torch import Tensor, nn
 
@@ -74,9 +75,15 @@ class MLP(SpikingSequential):
 class ConvBlock(nn.Module):
     """x += SepConv(x), then x += dense 3x3 MLP(x)."""
 
-    def __init__(self, channels: int, neuron: NeuronFactory, kernel: int = 7) -> None:
+    def __init__(
+        self,
+        channels: int,
+        neuron: NeuronFactory,
+        kernel: int = 7,
+        separable: Callable[[int, int, NeuronFactory], nn.Module] = SepConv,
+    ) -> None:
         super().__init__()
-        self.separable = SepConv(channels, kernel, neuron)
+        self.separable = separable(channels, kernel, neuron)
         self.dense = MLP(channels, neuron, kernel=3, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from synfire.backbones.e_spikeformer.blocks import MLP, Downsample
 from synfire.backbones.e_spikeformer.network import (
-    SpikeFormer,
+    DistilledSpikeFormer,
     Stage,
     build,
     check_sizes,
@@ -46,6 +47,8 @@ class RepTransformerBlock(nn.Module):
         rep_conv_ratio: width inside the leading RepConv, as a multiple of C; 0 leaves it out.
         layer_scale: initial value of the learnable g1 and g2, one number a channel; None: no g (pre-training).
         drop_path, timesteps: rate of stochastic depth, and T.
+        product: of the attention, a function of input and output channels.
+        attention_neuron: factory of the neuron after the attention, where it differs.
     """
 
     def __init__(
@@ -58,6 +61,8 @@ class RepTransformerBlock(nn.Module):
         layer_scale: float | None = None,
         drop_path: float = 0.0,
         timesteps: int = 1,
+        product: Callable[[int, int], nn.Module] = RepConv,
+        attention_neuron: NeuronFactory | None = None,
     ) -> None:
         super().__init__()
         middle = int(channels * rep_conv_ratio)
@@ -66,7 +71,9 @@ class RepTransformerBlock(nn.Module):
             if middle
             else None
         )
-        self.attention = SpikeAttention(channels, neuron, heads, scale=0.125, product=RepConv)
+        self.attention = SpikeAttention(
+            channels, neuron, heads, scale=0.125, product=product, attention_neuron=attention_neuron
+        )
         self.mlp = MLP(channels, neuron, mlp_ratio)
         self.drop_path = DropPath(drop_path, timesteps)
         self.layer_scale1, self.layer_scale2 = (_gain(channels, layer_scale) for _ in range(2))
@@ -88,7 +95,7 @@ def _scaled(branch: Tensor, gain: Tensor | None) -> Tensor:
     return branch if gain is None else branch * gain[:, None, None]
 
 
-class ESpikeFormerLarge(SpikeFormer):
+class ESpikeFormerLarge(DistilledSpikeFormer):
     """E-SpikeFormer (Spike-driven Transformer V3), large family, in the form that is fine-tuned.
 
     Four stages: 7x7 convolution and dense ConvBlocks at stride 2, dense ConvBlocks at 4 and 8, transformer blocks at
@@ -163,22 +170,9 @@ class ESpikeFormerLarge(SpikeFormer):
         head_neuron = neuron_factory(neuron, levels, timesteps, rounding, window, scale=1.0)()
         super().__init__(
             stages, stem_strides, channels, head_neuron, num_classes, timesteps, encoder, readout,
-            features_only,
+            features_only, distillation_head=distillation_head,
         )  # fmt: skip
-        self.head_kd: nn.Linear | None = None
-        if distillation_head and not features_only:
-            self.head_kd = nn.Linear(channels[-1], num_classes)
-        elif not features_only:
-            del self.head_neuron  # ``head`` reads potentials
         self.apply(_initialise)
-
-    def classify(self, pooled: Tensor) -> Any:
-        """Mean potentials [T*B, C] to logits; with ``head_kd``, to both in training and their mean in eval."""
-        logits = self.head(pooled)
-        if self.head_kd is None:
-            return logits
-        distilled = self.head_kd(self.head_neuron(pooled))
-        return (logits, distilled) if self.training else logits / 2 + distilled / 2
 
 
 def dense_stages(

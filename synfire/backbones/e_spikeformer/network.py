@@ -114,6 +114,33 @@ class SpikeFormer(Folded):
         return super().read(out)
 
 
+class DistilledSpikeFormer(SpikeFormer):
+    """A spike-former whose ``head`` reads the pooled potentials themselves and ``head_kd`` their counts.
+
+    ``head_kd`` learns from a teacher. With both, training returns the pair of logits and eval their mean.
+
+    Args:
+        arguments: of :class:`SpikeFormer`.
+        distillation_head: whether ``head_kd`` is there.
+    """
+
+    def __init__(self, *arguments: Any, distillation_head: bool) -> None:
+        super().__init__(*arguments)
+        self.head_kd: nn.Linear | None = None
+        if distillation_head and not self.features_only:
+            self.head_kd = nn.Linear(self.feature_channels[-1], self.num_classes)
+        elif not self.features_only:
+            del self.head_neuron  # ``head`` reads potentials
+
+    def classify(self, pooled: Tensor) -> Any:
+        """Mean potentials [T*B, C] to logits; with ``head_kd``, to both in training and their mean in eval."""
+        logits = self.head(pooled)
+        if self.head_kd is None:
+            return logits
+        distilled = self.head_kd(self.head_neuron(pooled))
+        return (logits, distilled) if self.training else logits / 2 + distilled / 2
+
+
 def _product(values: Iterable[int]) -> int:
     total = 1
     for value in values:
