@@ -57,8 +57,9 @@ class MetaSpikeFormer(DistilledSpikeFormer):
     with a 3x3 depthwise convolution inside, its scale is 1/8, and the neuron after it fires at 1/2.
 
     Args:
-        num_classes, timesteps, in_channels, widths, depths, stem_strides, heads, mlp_ratio, features_only, encoder,
-            readout: as of :class:`ESpikeFormer`. Published figures are of T = 4.
+        num_classes, timesteps, in_channels: as of :class:`ESpikeFormer`; published figures are of T = 4.
+        widths, depths, stem_strides, heads, mlp_ratio: as there.
+        features_only, encoder, readout: as there.
         levels: D; 1 for ``lif``.
         neuron: ``lif``, or one of the integer neurons that :class:`ESpikeFormer` takes.
         drop_path: largest rate of stochastic depth; none in the published nets.
@@ -91,14 +92,7 @@ class MetaSpikeFormer(DistilledSpikeFormer):
         encoder: Encoder | None = None,
         readout: str = "mean",
     ) -> None:
-        check_sizes(
-            num_classes,
-            in_channels,
-            heads,
-            widths=(widths, 4),
-            depths=(depths, 5),
-            stem_strides=(stem_strides, 5),
-        )
+        check_sizes(num_classes, in_channels, heads, widths, depths, stem_strides, stages=5)
         fire = _neuron(neuron, levels, timesteps)
         attention_fire = _neuron(neuron, levels, timesteps, threshold=0.5)
         channels = (widths[0] // 2, *widths)

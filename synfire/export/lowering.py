@@ -145,10 +145,11 @@ class LoweringContext:
                 if problem is not None:
                     problems.append(problem)
             elif node.op == "output":
-                result = (
-                    node.args[0][0] if isinstance(node.args[0], (tuple, list)) else node.args[0]
-                )
-                output = self._names.get(result, "")
+                results = node.args[0] if isinstance(node.args[0], (tuple, list)) else node.args
+                if len(results) != 1:
+                    reason = f"the net returns {len(results)} tensors"
+                    problems.append(Problem("", "output", reason, "trace a net that returns one"))
+                output = self._names.get(results[0], "")
         if problems:
             raise LoweringError(problems)
         if not output:

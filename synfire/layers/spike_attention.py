@@ -41,9 +41,9 @@ def _setup(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
 
 def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
     q, k, v = ctx.saved_tensors
-    grad = grad * ctx.scale
-    memory = k.transpose(-1, -2) @ v
-    grad_memory = q.transpose(-1, -2) @ grad
+    # the scale meets the small matrices [d, e], not the maps
+    memory = (k.transpose(-1, -2) @ v) * ctx.scale
+    grad_memory = (q.transpose(-1, -2) @ grad) * ctx.scale
     return grad @ memory.transpose(-1, -2), v @ grad_memory.transpose(-1, -2), k @ grad_memory, None
 
 

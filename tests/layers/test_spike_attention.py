@@ -9,7 +9,7 @@ from torch.library import opcheck
 import synfire
 from synfire.core.errors import ConfigError
 from synfire.layers import RepConv, SpikeAttention, spike_activation, spike_attention
-from synfire.neurons import LIF
+from synfire.neurons import LIF, IntegerLIF
 
 F64 = torch.float64
 
@@ -39,6 +39,20 @@ def test_bounds_of_the_products():
     assert (full.T @ full).max() == tokens * levels**2 == 3136
     out = spike_attention(full, full, full, 1.0)
     assert out.max() == width * levels * tokens * levels**2
+
+
+@pytest.mark.parametrize("levels", [1, 4, 8])
+def test_counts_after_attention_are_thresholds_on_integers(levels):
+    """Count j fires iff the integer product reaches (j - 1/2) D^3 sqrt(d) / 2."""
+    width = 16
+    q, k, v = (counts(40, size, levels=levels) for size in (width, width, 8))
+    whole = q @ (k.T @ v)
+    q, k, v = (part.double() / levels for part in (q, k, v))
+    z = spike_attention(q, k, v, 2 / width**0.5) / 40  # thresholds within reach
+    fired = (IntegerLIF(levels, normalize=False)(z)).long()
+    bounds = 40 * (torch.arange(1, levels + 1) - 0.5) * levels**3 * width**0.5 / 2
+    assert torch.equal(fired, (whole[..., None] >= bounds).sum(-1))
+    assert 0 < fired.double().mean() < levels
 
 
 def test_products_of_slots_do_not_add_up():

@@ -75,14 +75,7 @@ class ESpikeFormer(SpikeFormer):
         encoder: Encoder | None = None,
         readout: str = "mean",
     ) -> None:
-        check_sizes(
-            num_classes,
-            in_channels,
-            heads,
-            widths=(widths, 4),
-            depths=(depths, 5),
-            stem_strides=(stem_strides, 5),
-        )
+        check_sizes(num_classes, in_channels, heads, widths, depths, stem_strides, stages=5)
         fire = neuron_factory(neuron, levels, timesteps, rounding, window)
         channels = (widths[0] // 2, *widths)
         rates = rising_rates(drop_path, depths[3] + depths[4])

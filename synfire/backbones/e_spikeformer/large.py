@@ -103,8 +103,9 @@ class ESpikeFormerLarge(DistilledSpikeFormer):
     of logits and eval their mean.
 
     Args:
-        num_classes, levels, timesteps, in_channels, heads, mlp_ratio, neuron, rounding, window, features_only, encoder,
-            readout: as of :class:`ESpikeFormer`; the released weights want the neuron ``sfa_large``.
+        num_classes, levels, timesteps, in_channels: as of :class:`ESpikeFormer`.
+        heads, mlp_ratio, features_only, encoder, readout: as there.
+        neuron, rounding, window: as there; the released weights want the neuron ``sfa_large``.
         widths: c1 to c3; the stages have c1/2, c1, c2, c3 channels.
         depths: blocks of the four stages.
         stem_strides: strides of the four down-sampling modules.
@@ -146,14 +147,7 @@ class ESpikeFormerLarge(DistilledSpikeFormer):
         encoder: Encoder | None = None,
         readout: str = "mean",
     ) -> None:
-        check_sizes(
-            num_classes,
-            in_channels,
-            heads,
-            widths=(widths, 3),
-            depths=(depths, 4),
-            stem_strides=(stem_strides, 4),
-        )
+        check_sizes(num_classes, in_channels, heads, widths, depths, stem_strides, stages=4)
         fire = neuron_factory(neuron, levels, timesteps, rounding, window)
         channels = (widths[0] // 2, *widths)
         stages = dense_stages(in_channels, channels, depths, stem_strides, fire)

@@ -171,16 +171,28 @@ def neuron_factory(
 
 
 def check_sizes(
-    num_classes: int, in_channels: int, heads: int, **per_stage: tuple[Any, int]
+    num_classes: int,
+    in_channels: int,
+    heads: int,
+    widths: tuple[int, ...],
+    depths: tuple[int, ...],
+    stem_strides: tuple[int, ...],
+    stages: int,
 ) -> None:
-    """Refuse sizes that build no net: ``per_stage`` gives sequences and how many entries they need."""
+    """Refuse sizes that build no net of so many stages; a stage without blocks is one."""
     if min(num_classes, in_channels, heads) < 1:
         raise ConfigError(
             f"num_classes, in_channels and heads must be positive, got {num_classes}, {in_channels}, {heads}."
         )
-    for name, (values, length) in per_stage.items():
-        if len(values) != length or min(values) < 1:
-            raise ConfigError(f"{name} takes {length} positive integers, got {tuple(values)}.")
+    for name, values, length, least in (
+        ("widths", widths, stages - 1, 2),
+        ("depths", depths, stages, 0),
+        ("stem_strides", stem_strides, stages, 1),
+    ):
+        if len(values) != length or min(values) < least:
+            raise ConfigError(
+                f"{name} takes {length} integers of at least {least}, got {tuple(values)}."
+            )
 
 
 def rising_rates(rate: float, blocks: int) -> list[float]:

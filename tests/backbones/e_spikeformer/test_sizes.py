@@ -141,6 +141,12 @@ def test_mnist_keeps_seven_by_seven_tokens():
     assert net.feature_strides == [1, 2, 4, 4]
 
 
+def test_a_stage_without_blocks():
+    net = small_base(depths=(1, 0, 1, 1, 0), stem_strides=(1, 2, 2, 1, 1))
+    assert net(torch.rand(2, 3, 16, 16)).shape == (2, 5)
+    assert net.feature_channels == [4, 8, 8, 24]
+
+
 def test_event_input():
     """19M configuration, 2 channels, 300 classes; IF neurons with D = 8."""
     net = published("e_spikeformer_l", in_channels=2, num_classes=300, neuron="sfa_event")
@@ -186,8 +192,8 @@ def test_save_and_load(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"widths": (8, 8, 16)}, "widths takes 4 positive integers"),
-        ({"depths": (1, 1, 1, 1, 0)}, "depths takes 5 positive integers"),
+        ({"widths": (8, 8, 16)}, "widths takes 4 integers of at least 2"),
+        ({"depths": (1, 1, 1, 1, -1)}, "depths takes 5 integers of at least 0"),
         ({"stem_strides": (2, 2)}, "stem_strides takes 5"),
         ({"num_classes": 0}, "num_classes, in_channels and heads must be positive"),
         ({"heads": 3}, "multiple of heads=3"),

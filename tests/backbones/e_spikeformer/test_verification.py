@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import synfire
+from synfire.core.errors import LoweringError
 from synfire.core.neuron import named_neurons
 from synfire.energy import profile
 from synfire.export import trace
@@ -127,3 +128,8 @@ def test_large(options):
     assert sum(node.op == "Conv" for node in graph) == 4 + 6 + 2 * 2 + chains  # each chain one
     heads = [node for node in graph if node.op == "Linear"]
     assert len(heads) == 1 + options.get("distillation_head", True)
+
+
+def test_several_outputs_are_no_graph():
+    with pytest.raises(LoweringError, match="returns 4 tensors"):
+        trace(small_base(features_only=True), torch.randn(2, 3, 32, 32))
