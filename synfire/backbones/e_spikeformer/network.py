@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from torch import Tensor, nn
 
@@ -20,6 +20,8 @@ SFA: dict[str, Any] = {"levels": 4, "decay": 1.0, "detach_reset": False}
 """The canonical spike-firing-approximation neuron: half-up, inclusive window; integrates without leak if T > 1."""
 
 NEURONS: dict[str, dict[str, Any]] = {"sfa": SFA, **PRESETS}
+
+_CONVOLUTIONAL = 3  # stages before the transformer blocks
 
 Net = TypeVar("Net", bound="SpikeFormer")
 
@@ -97,6 +99,23 @@ class SpikeFormer(Folded):
             if index in self._feature_stages:
                 maps.append(x)
         return maps
+
+    def parameter_layers(self) -> dict[str, int]:
+        """Layer of every parameter, for learning rates that fall from layer to layer.
+
+        The convolutional stages are 0, transformer block i is i + 1, heads come after the last; a down-sampling module
+        belongs to the layer before it.
+        """
+        layers: dict[str, int] = {}
+        layer = 0
+        for index, stage in enumerate(cast("Iterable[Stage]", self.stages)):
+            blocks = ((f"blocks.{place}", block) for place, block in enumerate(stage.blocks))
+            for path, part in (("down", stage.down), *blocks):
+                layer += index >= _CONVOLUTIONAL and path != "down"
+                layers |= {
+                    f"stages.{index}.{path}.{name}": layer for name, _ in part.named_parameters()
+                }
+        return {name: layers.get(name, layer + 1) for name, _ in self.named_parameters()}
 
     def classify(self, pooled: Tensor) -> Any:
         """Mean potentials [T*B, C] to logits [T*B, num_classes]."""

@@ -100,6 +100,23 @@ def test_a_block_of_173m():
     assert block.rep_conv is None and block.attention.scale == 0.125
 
 
+def test_layers_of_parameters():
+    net = published("e_spikeformer_83m")
+    layers = net.parameter_layers()
+    assert list(layers) == [name for name, _ in net.named_parameters()]
+    assert (
+        layers["stages.0.down.conv.0.weight"]
+        == layers["stages.2.blocks.1.dense.project.0.bias"]
+        == 0
+    )
+    assert layers["stages.3.down.conv.0.weight"] == 0
+    assert [layers[f"stages.3.blocks.{i}.layer_scale1"] for i in range(12)] == list(range(1, 13))
+    assert layers["head.weight"] == layers["head_kd.bias"] == 13
+    layers = published("e_spikeformer_t").parameter_layers()
+    assert layers["stages.4.down.conv.0.weight"] == 6
+    assert layers["stages.4.blocks.1.mlp.project.0.weight"] == 8 == layers["head.bias"] - 1
+
+
 def test_blocks_in_the_form_of_pre_training():
     net = published("e_spikeformer_83m", layer_scale=None, drop_path=0.0, distillation_head=False)
     assert not any("layer_scale" in name for name, _ in net.named_parameters())
