@@ -11,6 +11,8 @@ EXAMPLE = "synfire models 'spiking_cnn*'"
 def run(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
     parser.add_argument("pattern", nargs="?", default="*", help="shell pattern of names")
     args = parser.parse_args(words)
+    import torch
+
     from synfire.core.errors import UnknownNameError
     from synfire.core.models import create_model, list_models
     from synfire.core.registry import pretrained
@@ -20,7 +22,8 @@ def run(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
         raise UnknownNameError("model", args.pattern, list_models())
     rows = [("model", "parameters", "pretrained")]
     for name in names:
-        parameters = sum(p.numel() for p in create_model(name).parameters())
+        with torch.device("meta"):  # sizes alone, without memory
+            parameters = sum(p.numel() for p in create_model(name).parameters())
         weights = [key.split("/", 1)[1] for key in pretrained.names(f"{name}/*")]
         rows.append((name, f"{parameters:,}", ", ".join(weights) or "-"))
     width = max(len(row[0]) for row in rows)

@@ -16,7 +16,22 @@ F64 = torch.float64
 
 
 def fire(u, levels=4):
-    return torch.floor(u.clamp(0, levels) + 0.5) / levels
+    """Half-up rounding, straight-through gradient inclusive on [0, levels]."""
+    clipped = u.clamp(0, levels)
+    return (clipped + (torch.floor(clipped + 0.5) - clipped).detach()) / levels
+
+
+def assert_same_with_gradients(net, ours, theirs):
+    """Equal values, and equal gradients of every parameter."""
+    torch.testing.assert_close(ours, theirs)
+    weights = torch.randn_like(theirs)
+    parameters = [p for p in net.parameters() if p.requires_grad]
+    mine, expected = (
+        torch.autograd.grad((out * weights).sum(), parameters) for out in (ours, theirs)
+    )
+    assert any(bool(grad.any()) for grad in expected)
+    for a, b in zip(mine, expected, strict=True):
+        torch.testing.assert_close(a, b)
 
 
 def product(x, conv_norm, groups=1, stride=1):
@@ -64,7 +79,7 @@ def test_the_base_net_equals_its_equations():
     torch.testing.assert_close(net.forward_features(x), h)
     logits = net.head(fire(h.mean((2, 3))) * 4)
     assert bool(logits.diff(dim=0).any())
-    torch.testing.assert_close(net(x), logits)
+    assert_same_with_gradients(net, net(x), logits)
 
 
 @pytest.mark.parametrize("rep_conv_ratio", [0.0, 1.0, 1.5])
@@ -89,12 +104,13 @@ def test_the_large_net_equals_its_equations(rep_conv_ratio):
                 continue
             if rep_conv_ratio:
                 h = h + chain(fire(h), block.rep_conv[1])
-            h = h + 0.3 * attention(block.attention, h, 2, 0.125, chain)
-            h = h + 0.3 * mlp(block.mlp, h)
+            gains = (g[:, None, None] for g in (block.layer_scale1, block.layer_scale2))
+            h = h + next(gains) * attention(block.attention, h, 2, 0.125, chain)
+            h = h + next(gains) * mlp(block.mlp, h)
     torch.testing.assert_close(net.forward_features(x), h)
     pooled = h.mean((2, 3))
     expected = (net.head(pooled) + net.head_kd(fire(pooled) * 4)) / 2
-    torch.testing.assert_close(net(x), expected)
+    assert_same_with_gradients(net, net(x), expected)
 
 
 def test_heads_of_the_large_family():
