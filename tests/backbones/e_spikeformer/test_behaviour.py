@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 from torch import nn
@@ -10,6 +12,7 @@ from torch.nn import functional
 import synfire
 from synfire.core.neuron import named_neurons
 from synfire.layers import merge_rep_convs
+from synfire.layers.packed_activations import packed_activations
 from tests.backbones.e_spikeformer.small import calibrated, small_base, small_large
 
 F64 = torch.float64
@@ -198,3 +201,25 @@ def test_streams():
     calibrated(net, x)
     stream = synfire.Stream(net)
     torch.testing.assert_close(torch.stack([stream(x_t) for x_t in x]), net(x))
+
+
+def test_packed_activations_change_no_gradient():
+    net = small_base(timesteps=2, stem_strides=(1, 2, 1, 1, 1))
+    x = torch.randn(2, 3, 16, 16)
+    gradients = []
+    for context in (nullcontext, packed_activations):
+        net.zero_grad()
+        with context(), torch.autocast("cpu", torch.bfloat16):
+            loss = net(x).float().square().sum()
+        loss.backward()
+        gradients.append([p.grad.clone() for p in net.parameters()])
+    assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
+
+
+def test_compiles_whole():
+    torch._dynamo.reset()
+    net = small_base(depths=(1, 0, 0, 1, 0))
+    x = torch.randn(2, 3, 32, 32)
+    calibrated(net, x)
+    compiled = torch.compile(net, fullgraph=True, backend="aot_eager")
+    assert torch.equal(compiled(x), net(x))
