@@ -73,8 +73,8 @@ class ImageFolder(FolderDataset):
         if self.channels not in (1, 3):
             raise ConfigError(f"data.channels must be 1 (grey) or 3 (RGB), got {self.channels}.")
         root = self.folder()
-        classes = self.classes or self._class_names(root / "train")
-        files = {part: self._files(root / part, classes) for part in ("train", "test")}
+        classes = self.classes or class_names(root / "train")
+        files = {part: class_files(root / part, classes) for part in ("train", "test")}
         size = self.size if any(self.size) else self._size_of(files["train"][0][0])
         decode = partial(read_image, channels=self.channels, size=size, resize=self.resize)
         train, test = (self._images(files[part], decode) for part in ("train", "test"))
@@ -85,29 +85,33 @@ class ImageFolder(FolderDataset):
         images = FileImages(tuple(file for file, _ in files), labels, decode)
         return images if self.lazy else images.in_memory()
 
-    def _class_names(self, folder: Path) -> tuple[str, ...]:
-        if not folder.is_dir():
-            raise DataError(f"{folder} is missing: expected one folder a class in {folder}.")
-        names = tuple(sorted(entry.name for entry in folder.iterdir() if entry.is_dir()))
-        if len(names) < 2:
-            raise DataError(f"{folder}: expected at least two class folders, found {len(names)}.")
-        return names
-
-    def _files(self, folder: Path, classes: tuple[str, ...]) -> list[tuple[Path, int]]:
-        found = self._class_names(folder)
-        if set(found) != set(classes):
-            odd = ", ".join(sorted(set(found) ^ set(classes)))
-            raise DataError(
-                f"{folder}: expected the classes {', '.join(classes)}; these differ: {odd}."
-            )
-        files: list[tuple[Path, int]] = []
-        for label, name in enumerate(classes):
-            images = sorted(f for f in (folder / name).iterdir() if f.suffix.lower() in SUFFIXES)
-            if not images:
-                raise DataError(f"{folder / name} holds no image ({', '.join(SUFFIXES[:3])}, ...).")
-            files += [(file, label) for file in images]
-        return files
-
     def _size_of(self, file: Path) -> tuple[int, int]:
         _, height, width = read_image(file, self.channels, None, False).shape
         return height, width
+
+
+def class_names(folder: Path) -> tuple[str, ...]:
+    """Sorted names of the class folders in ``folder``."""
+    if not folder.is_dir():
+        raise DataError(f"{folder} is missing: expected one folder a class in {folder}.")
+    names = tuple(sorted(entry.name for entry in folder.iterdir() if entry.is_dir()))
+    if len(names) < 2:
+        raise DataError(f"{folder}: expected at least two class folders, found {len(names)}.")
+    return names
+
+
+def class_files(folder: Path, classes: tuple[str, ...]) -> list[tuple[Path, int]]:
+    """Image files of each class folder, and their labels."""
+    found = class_names(folder)
+    if set(found) != set(classes):
+        odd = ", ".join(sorted(set(found) ^ set(classes)))
+        raise DataError(
+            f"{folder}: expected the classes {', '.join(classes)}; these differ: {odd}."
+        )
+    files: list[tuple[Path, int]] = []
+    for label, name in enumerate(classes):
+        images = sorted(f for f in (folder / name).iterdir() if f.suffix.lower() in SUFFIXES)
+        if not images:
+            raise DataError(f"{folder / name} holds no image ({', '.join(SUFFIXES[:3])}, ...).")
+        files += [(file, label) for file in images]
+    return files

@@ -7,9 +7,9 @@ from typing import Any
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
-from synfire.datasets import Images, Splits
+from synfire.datasets import Splits
 from synfire.training.recipe import Recipe
-from synfire.training.sampling import BatchView, InOrder, SeededBatches
+from synfire.training.sampling import BatchView, InOrder, SeededBatches, TrainingView
 
 EVALUATION_BATCH = 256
 
@@ -28,13 +28,18 @@ class SplitsLoaders(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Any]:
         batches = self._batches(*self._place())
-        return self._loader(self.splits.train, batches)
+        assert self.trainer is not None
+        # A resumed run starts its workers before Lightning tells the sampler the epoch.
+        batches.set_epoch(self.trainer.fit_loop.epoch_progress.current.processed)
+        view = TrainingView(self.splits.train, self.recipe.pictures, batches)
+        return self._loader(view, batches)
 
     def val_dataloader(self) -> DataLoader[Any] | list[Any]:
         if self.recipe.train.watch == "none":
             return []
         images = self.splits.part(self.recipe.train.watch)
-        return self._loader(images, InOrder(len(images), EVALUATION_BATCH, *self._place()))
+        order = InOrder(len(images), EVALUATION_BATCH, *self._place())
+        return self._loader(BatchView(images), order)
 
     def _batches(self, rank: int, ranks: int) -> SeededBatches:
         train = self.recipe.train
@@ -44,6 +49,6 @@ class SplitsLoaders(LightningDataModule):
         assert self.trainer is not None
         return self.trainer.global_rank, self.trainer.world_size
 
-    def _loader(self, images: Images, batches: Any) -> DataLoader[Any]:
+    def _loader(self, view: BatchView, batches: Any) -> DataLoader[Any]:
         workers = self.recipe.train.workers
-        return DataLoader(BatchView(images), sampler=batches, batch_size=None, num_workers=workers)
+        return DataLoader(view, sampler=batches, batch_size=None, num_workers=workers)

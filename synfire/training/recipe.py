@@ -13,8 +13,9 @@ from typing import Any, TypeVar
 from synfire.core.errors import ConfigError, UnknownNameError
 from synfire.core.files import write_text
 from synfire.core.optional import require
-from synfire.datasets import Augmentation, Dataset, datasets
+from synfire.datasets import Augmentation, Dataset, Mixing, PictureAugmentation, datasets
 from synfire.training.budget import SpikeBudget
+from synfire.training.distillation import Distillation
 from synfire.training.optimisers import Average, Optimiser, Schedule
 from synfire.training.tasks import tasks
 
@@ -114,6 +115,9 @@ class Baselines:
 class Recipe:
     """Everything that decides a run; each section is a dataclass of what can be set.
 
+    ``pictures`` is for data that are photographs of any size (``imagenet``), ``augment`` for
+    batches of any data.
+
     Example:
         >>> recipe = load_recipe("digits", ["--model.levels", "8", "--train.epochs=3"])
         >>> recipe.model.levels, recipe.train.epochs, recipe.data.split
@@ -124,6 +128,9 @@ class Recipe:
     data: Dataset
     model: Model = field(default_factory=Model)
     augment: Augmentation = field(default_factory=Augmentation)
+    pictures: PictureAugmentation = field(default_factory=PictureAugmentation)
+    mix: Mixing = field(default_factory=Mixing)
+    distillation: Distillation = field(default_factory=Distillation)
     optimiser: Optimiser = field(default_factory=Optimiser)
     schedule: Schedule = field(default_factory=Schedule)
     average: Average = field(default_factory=Average)
@@ -150,6 +157,9 @@ class Recipe:
 SECTIONS: dict[str, type[Any]] = {
     "model": Model,
     "augment": Augmentation,
+    "pictures": PictureAugmentation,
+    "mix": Mixing,
+    "distillation": Distillation,
     "optimiser": Optimiser,
     "schedule": Schedule,
     "average": Average,

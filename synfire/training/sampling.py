@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from synfire.core.errors import ConfigError
-from synfire.datasets import Images
-from synfire.training.seeding import Stream, derive_generator
+from synfire.datasets import AugmentedImages, Images, PictureAugmentation
+from synfire.training.seeding import Stream, derive_generator, derive_rng
 
 
 class SeededBatches(Sampler[Tensor]):
@@ -73,6 +73,29 @@ class BatchView(Dataset[tuple[Tensor, Tensor]]):
 
     def __getitem__(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         return self.images.batch(indices), self.images.targets(indices)
+
+
+class TrainingView(BatchView):
+    """A :class:`BatchView` that augments photographs; each by a generator of (seed, epoch, index).
+
+    Args:
+        images: of a training.
+        augment: what happens to each photograph; other images come as they are.
+        batches: tells seed and epoch.
+    """
+
+    def __init__(
+        self, images: Images, augment: PictureAugmentation, batches: SeededBatches
+    ) -> None:
+        super().__init__(images)
+        self.augment, self.batches = augment, batches
+
+    def __getitem__(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        if not isinstance(self.images, AugmentedImages):
+            return super().__getitem__(indices)
+        place = self.batches.seed, self.batches.epoch
+        rngs = [derive_rng(Stream.PICTURE, *place, index) for index in indices.tolist()]
+        return self.images.augmented(indices, self.augment, rngs), self.images.targets(indices)
 
 
 class InOrder(Sampler[Tensor]):

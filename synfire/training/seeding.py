@@ -16,6 +16,7 @@ class Stream(IntEnum):
     AUGMENTATION = 2
     ENCODER = 3
     GLOBAL = 4
+    PICTURE = 5
 
 
 def derive_seed(stream: Stream, seed: int, *place: int) -> int:
@@ -34,3 +35,8 @@ def derive_seed(stream: Stream, seed: int, *place: int) -> int:
 def derive_generator(stream: Stream, seed: int, *place: int) -> torch.Generator:
     """A CPU generator seeded by :func:`derive_seed`."""
     return torch.Generator().manual_seed(derive_seed(stream, seed, *place))
+
+
+def derive_rng(stream: Stream, seed: int, *place: int) -> np.random.Generator:
+    """A generator of numpy for what is not done by torch, such as the augmentation of one image."""
+    return np.random.default_rng((int(stream), seed, *place))

@@ -9,7 +9,7 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
-from synfire.core.errors import InputError
+from synfire.core.errors import ConfigError, InputError
 from synfire.datasets import Images, Splits
 from synfire.training.budget import OperationMeter
 from synfire.training.clipping import clip_adaptively, clipped_parameters
@@ -41,10 +41,18 @@ class TaskModule(LightningModule):
         steps_per_epoch: optimiser steps of one epoch.
     """
 
+    mixes = False
+    """Whether the task takes mixed images; where it is False, a recipe that mixes is refused."""
+
     def __init__(
         self, net: nn.Module, recipe: Recipe, meter: OperationMeter | None, steps_per_epoch: int
     ) -> None:
         super().__init__()
+        if not self.mixes and (recipe.mix.on or recipe.distillation.teacher):
+            raise ConfigError(
+                f"the task {recipe.train.task} has no labels to mix or to distil: leave out the sections "
+                "mix and distillation of the recipe."
+            )
         self.net = net
         self.recipe = recipe
         self.meter = meter
@@ -53,13 +61,13 @@ class TaskModule(LightningModule):
         self._sums: dict[str, Sums] = {"train": {}, "watch": {}}
 
     def objective(
-        self, images: Tensor, targets: Tensor, generator: torch.Generator
+        self, images: Tensor, targets: Any, generator: torch.Generator
     ) -> tuple[Tensor, Sums]:
         """Loss of a training batch (a mean over its images), and the sums of its curve.
 
         Args:
             images: [B, C, H, W], augmented.
-            targets: what the data gives as ``targets``, augmented.
+            targets: what the data gives as ``targets``, as :meth:`augment` left it.
             generator: of this step, on the CPU: for encoders, masks and whatever else is drawn.
         """
         raise NotImplementedError
@@ -74,8 +82,8 @@ class TaskModule(LightningModule):
         return {key: (value / images).item() for key, value in sums.items() if key != "images"}
 
     def augment(
-        self, images: Tensor, targets: Tensor, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
+        self, images: Tensor, targets: Any, generator: torch.Generator
+    ) -> tuple[Tensor, Any]:
         """The recipe's augmentation; a task whose targets lie in the image plane moves them too."""
         return self.recipe.augment(images, generator), targets
 
