@@ -30,7 +30,8 @@ class SplitsLoaders(LightningDataModule):
         batches = self._batches(*self._place())
         assert self.trainer is not None
         # A resumed run starts its workers before Lightning tells the sampler the epoch.
-        batches.set_epoch(self.trainer.fit_loop.epoch_progress.current.processed)
+        progress: Any = self.trainer.fit_loop.epoch_progress.current
+        batches.set_epoch(progress.processed)
         view = TrainingView(self.splits.train, self.recipe.pictures, batches)
         return self._loader(view, batches)
 
