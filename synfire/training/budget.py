@@ -107,11 +107,14 @@ class OperationMeter:
             )
 
     @contextmanager
-    def measure(self, images: int) -> Iterator[Operations]:
-        """Watch the forward passes of ``images`` images inside the block."""
+    def measure(self, images: int, differentiable: bool = True) -> Iterator[Operations]:
+        """Watch the forward passes of ``images`` images inside the block.
+
+        Without ``differentiable`` nothing is kept for a gradient.
+        """
         operations = Operations()
         handles = [
-            neuron.register_forward_hook(_recorder(operations, fan_out, images))
+            neuron.register_forward_hook(_recorder(operations, fan_out, images, differentiable))
             for neuron, fan_out in self.neurons
         ]
         try:
@@ -121,8 +124,9 @@ class OperationMeter:
                 handle.remove()
 
 
-def _recorder(operations: Operations, fan_out: float, images: int):  # type: ignore[no-untyped-def]
+def _recorder(operations: Operations, fan_out: float, images: int, differentiable: bool):  # type: ignore[no-untyped-def]
     def record(neuron: Neuron, inputs: tuple[Tensor, ...], out: Tensor) -> None:
+        out = out if differentiable else out.detach()
         counts = out.float() if out.dtype in (torch.float16, torch.bfloat16) else out
         operations.parts.append(counts.sum() * (fan_out / (neuron.scale * images)))
         operations.ceiling += fan_out * out.numel() / images

@@ -123,9 +123,9 @@ class TaskModule(LightningModule):
             loss, sums = self.objective(images, targets, generator)
             penalty = loss.new_zeros(())
         else:
-            with self.meter.measure(len(images)) as counted:
-                loss, sums = self.objective(images, targets, generator)
             strength = self.recipe.budget.strength(self._progress(batch_idx))
+            with self.meter.measure(len(images), differentiable=strength > 0) as counted:
+                loss, sums = self.objective(images, targets, generator)
             penalty = strength * self.recipe.budget.penalty(counted.total, counted.ceiling)
             sums = sums | {"operations": counted.total * len(images)}
         self._add("train", sums | {"loss": loss * len(images)}, len(images))
