@@ -57,8 +57,9 @@ class ReleasedLayout(ABC):
         """Whether these tensors are of this system."""
 
     @abstractmethod
-    def fitting(self, shapes: Shapes) -> tuple[str, dict[str, Any]]:
-        """Name and options (beyond its defaults) of the model that the checkpoint was made with."""
+    def fitting(self, shapes: Shapes, net: nn.Module | None = None) -> tuple[str, dict[str, Any]]:
+        """Name and options (beyond its defaults) of the model that the checkpoint was made with, or with ``net`` of the
+        model of its kind whose sizes fit."""
 
     @abstractmethod
     def takes(self, net: nn.Module) -> bool:
@@ -98,7 +99,7 @@ def recognise(tensors: Mapping[str, Tensor]) -> ReleasedLayout:
         CheckpointError: none that is known.
     """
     importlib.import_module("synfire.backbones")  # layouts are registered beside their models
-    shapes = {name: tuple(value.shape) for name, value in tensors.items()}
+    shapes = _shapes(tensors)
     for key in released_layouts:
         layout: ReleasedLayout = released_layouts[key]
         if layout.recognises(shapes):
@@ -174,14 +175,17 @@ def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
 
 
 def _load(net: nn.Module, file: StateFile, layout: ReleasedLayout, partial: bool) -> LoadReport:
-    call = _call(*layout.fitting(_shapes(file.tensors)))
+    shapes = _shapes(file.tensors)
+    call = _call(*layout.fitting(shapes))
     if not layout.takes(net):
         raise CheckpointError(
             f"{file.source} holds weights of {layout.title}, which do not go into a {type(net).__name__}: "
             f"build the model with {call}."
         )
     matching = match(net, file.tensors, layout)
-    matching.refuse_unless_fitting(file, layout, call, partial)
+    matching.refuse_other_sizes(file, layout, _call(*layout.fitting(shapes, net)), partial)
+    if not partial:
+        matching.refuse_parts(file, layout, call)
     casts = _copy(matching, file.tensors)
     neurons = layout.set_neurons(net)
     _record(net, neurons)
@@ -226,27 +230,28 @@ class Matching:
     missing: dict[str, str] = field(default_factory=dict)
     counters: list[str] = field(default_factory=list)
 
-    def refuse_unless_fitting(
+    def refuse_other_sizes(
         self, file: StateFile, layout: ReleasedLayout, call: str, partial: bool
     ) -> None:
-        """Raise the CheckpointError that tells most."""
-        whole = f"{file.source} ({layout.title})"
-        remedy = f"the model that fits is {call}"
+        """Raise CheckpointError where shapes differ; those of classifiers and the like pass in a partial load."""
         first = next(iter(self.fixed or self.mismatched), None)
-        if first is not None and (self.fixed or not partial):
-            others = len(self.mismatched) - 1
-            more = f", and {others} more differ" if others else ""
-            if not self.fixed:
-                remedy += "; partial=True leaves such tensors of the net as they are"
-            theirs = list(file.tensors[first].shape)
-            target = self.mismatched[first]
-            raise CheckpointError(
-                f"{whole} does not fit the net: {first} has shape {theirs}, but {target} has "
-                f"{list(self.ours[target].shape)}{more}; {remedy}."
-            )
-        if partial:
+        if first is None or (partial and not self.fixed):
             return
-        remedy += "; partial=True loads what there is"
+        target = self.mismatched[first]
+        others = len(self.mismatched) - 1
+        more = f", and {others} more differ" if others else ""
+        remedy = f"the model that fits is {call}"
+        if not self.fixed:
+            remedy += "; partial=True leaves such tensors of the net as they are"
+        raise CheckpointError(
+            f"{file.source} ({layout.title}) does not fit the net: {first} has shape "
+            f"{list(file.tensors[first].shape)}, but {target} has {list(self.ours[target].shape)}{more}; {remedy}."
+        )
+
+    def refuse_parts(self, file: StateFile, layout: ReleasedLayout, call: str) -> None:
+        """Raise CheckpointError where tensors of either side have no counterpart."""
+        whole = f"{file.source} ({layout.title})"
+        remedy = f"the model that fits is {call}; partial=True loads what there is"
         if self.missing:
             if file.others:
                 remedy += f"; average=False takes {file.others[0]!r} instead of {file.container!r}"

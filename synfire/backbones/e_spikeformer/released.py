@@ -100,7 +100,7 @@ class BaseLayout(_Layout):
     def recognises(self, shapes: Shapes) -> bool:
         return {"downsample4.encode_conv.weight", "block4.0.attn.q_conv.0.weight"} <= shapes.keys()
 
-    def fitting(self, shapes: Shapes) -> tuple[str, dict[str, Any]]:
+    def fitting(self, shapes: Shapes, net: nn.Module | None = None) -> tuple[str, dict[str, Any]]:
         widths = tuple(shapes[f"downsample{i}.encode_conv.weight"][0] for i in ("1_2", 2, 3, 4))
         options: dict[str, Any] = {} if widths in SIZES else {"widths": widths}
         depths = (1, 1, 2, count(shapes, "block3"), count(shapes, "block4"))
@@ -120,7 +120,7 @@ class LargeLayout(_Layout):
     def recognises(self, shapes: Shapes) -> bool:
         return {"downsample3.encode_conv.weight", "block3.0.layer_scale1"} <= shapes.keys()
 
-    def fitting(self, shapes: Shapes) -> tuple[str, dict[str, Any]]:
+    def fitting(self, shapes: Shapes, net: nn.Module | None = None) -> tuple[str, dict[str, Any]]:
         return large_model(shapes)
 
 
